@@ -1,0 +1,90 @@
+"""A chain of steps: what is committed is recognised and passed over, the rest runs, each under its own MLflow run."""
+
+import importlib
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from infra.commits import Commit, find, read, verify
+from infra.errors import SteadyDancerError
+from infra.schema import Config
+from infra.workspace import Workspace, claim
+
+
+@dataclass(frozen=True)
+class Step:
+    """``run`` names a function ``(config, workspace, run: StepRun) -> Commit``; ``show`` prints what its commit holds.
+
+    Both are ``module:function``, imported when needed, so that naming a step costs nothing.
+    """
+
+    name: str
+    run: str
+    target: Callable[[Workspace], Path]
+    show: str | None = None
+    number: int | None = None  # passed on to a step that is one of several, as the training stages are
+
+
+def run_chain(config: Config, steps: Iterable[Step], console: Console | None = None) -> list[Commit]:
+    """Runs every step that is not committed yet, in order; returns the commits.
+
+    Raises SteadyDancerError for a commit made from parents that are others now, and whatever a step raises.
+    """
+    console = console or Console()
+    commits: list[Commit] = []
+    with claim(config) as workspace, ExitStack() as running:
+        tracking = chain_run = None
+        for step in steps:
+            commit = _committed(step, workspace)
+            if commit is None:
+                if tracking is None:
+                    tracking, chain_run = _start(config, workspace, running, console)
+                console.rule(f"[bold]{step.name}", align="left")
+                arguments = () if step.number is None else (step.number,)
+                with tracking.step(step.name, chain_run) as run:
+                    _function(step.run)(config, workspace, run, *arguments)
+                    commit = read(step.target(workspace))
+                    tracking.record(run, commit)
+            else:
+                console.rule(f"[bold]{step.name}[/] [dim]committed before as {commit.id[:12]}", align="left")
+            if step.show is not None:
+                _function(step.show)(commit, console)
+            commits.append(commit)
+    return commits
+
+
+def _start(config: Config, workspace: Workspace, running: ExitStack, console: Console):
+    """MLflow and Ray, only once there is work for them."""
+    from infra.ray_session import session
+    from infra.tracking import Tracking
+
+    with console.status("starting MLflow and Ray"):
+        tracking = Tracking(config, workspace)
+        chain_run = running.enter_context(tracking.chain())
+        running.enter_context(session(config.resources, workspace))
+    return tracking, chain_run
+
+
+def _committed(step: Step, workspace: Workspace) -> Commit | None:
+    commit = find(step.target(workspace))
+    if commit is None:
+        return None
+    verify(commit)
+    for parent in commit.parents:
+        where = commit.parent_uri(parent)
+        now = find(where)
+        if now is None or now.id != parent.id:
+            raise SteadyDancerError(
+                f"{commit.uri} was made from {parent.kind} {parent.id[:12]}, but {where} holds "
+                f"{now.id[:12] if now else 'none'} now.",
+                f"Delete {commit.uri} to make it from what is there now, or put the parent back.",
+            )
+    return commit
+
+
+def _function(path: str) -> Callable:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,179 @@
+"""The typed config: every key of every preset, its type, its bounds and its unit.
+
+Sections are named after the room that reads them. A step's identity is the hash of the sections it declares
+(see :func:`infra.config.section_hash`); keys marked ``OPERATIONAL`` change how work is done but never what comes
+out, and stay outside every hash.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+OPERATIONAL = {"operational": True}
+Positive = Annotated[int, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
+
+
+class Resources(Section):
+    """What this run may use of the machine. ``ray_address`` joins a running cluster instead of starting one."""
+
+    cpus: Positive = Field(2, json_schema_extra=OPERATIONAL)
+    memory_gb: float = Field(8.0, gt=0, json_schema_extra=OPERATIONAL)
+    object_store_gb: float = Field(0.25, ge=0.1, json_schema_extra=OPERATIONAL)
+    disk_gb: float = Field(2.0, gt=0, description="free disk the preset needs", json_schema_extra=OPERATIONAL)
+    ray_address: str | None = Field(None, json_schema_extra=OPERATIONAL)
+    dashboard_port: int | None = Field(
+        None, ge=1024, le=65535, description="Ray's dashboard, on loopback; none: off", json_schema_extra=OPERATIONAL
+    )
+
+
+class Tracking(Section):
+    """MLflow. Without ``uri`` the store is sqlite in the work folder."""
+
+    uri: str | None = Field(None, json_schema_extra=OPERATIONAL)
+    experiment: str = Field("steadydancer", json_schema_extra=OPERATIONAL)
+
+
+class Sample(Section):
+    """The rendered corpus."""
+
+    dancers: Positive = Field(10, description="good videos")
+    seconds: float = Field(6.0, ge=1, description="length of a good video")
+    short_side: int = Field(360, ge=64, description="pixels")
+    faults: bool = True
+
+
+class Clip(Section):
+    """What one training sample is."""
+
+    frames: int = Field(81, ge=5)
+    fps: float = Field(16.0, gt=0)
+    area: int = Field(640 * 640, ge=32 * 32, description="pixels of a bucket; its aspect follows the source")
+
+    @model_validator(mode="after")
+    def _frames_fit_the_codec(self):
+        if self.frames % 4 != 1:
+            raise ValueError(f"frames must be 4k+1 (the latents are causal, 4 frames to one): {self.frames} is not")
+        return self
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+
+class Pose(Section):
+    estimator: Literal["mediapipe", "dwpose"] = "mediapipe"
+    detector: str | None = Field(None, description="DWPose: YOLOX-L ONNX, local path or hub id")
+    weights: str | None = Field(None, description="DWPose: pose ONNX, local path or hub id")
+    people_samples: Positive = Field(5, description="frames of a window on which people are counted")
+
+
+class Curate(Section):
+    min_shot_seconds: float = Field(0.5, ge=0, description="shorter shots are not windows, and rejected as too short")
+    trim_seconds: float = Field(0.1, ge=0, description="cut off both ends of a shot that a cut made")
+    gates: str = Field("demo", description="gates preset or YAML file")
+    shard_clips: Positive = Field(64, description="clips in a shard at most")
+    shard_mb: float = Field(256.0, gt=0)
+    crf: int = Field(18, ge=0, le=51, description="H.264 quality of kept clips")
+
+
+class Encode(Section):
+    codec: Literal["embedded", "wan-vae"] = "embedded"
+    codec_weights: str | None = Field(None, description="local diffusers folder or hub id of the VAE")
+    image: Literal["embedded", "clip"] = "embedded"
+    image_weights: str | None = None
+    text: Literal["embedded", "umt5"] = "embedded"
+    text_weights: str | None = None
+
+
+class Model(Section):
+    size: Literal["tiny", "small", "wan-14b"] = "tiny"
+    base: str | None = Field(None, description="Wan 2.1 I2V weights to start from; none: random from the seed")
+
+
+class Stage(Section):
+    """One of the three decoupled stages (paper section 3; numbers of the specification's section 6)."""
+
+    objective: Literal["action_supervision", "condition_distillation", "motion_discontinuity"]
+    steps: Positive
+    lr: float = Field(gt=0)
+    trainable: Literal["lora", "full"]
+    lora_rank: Positive = 128
+    lora_alpha: Positive = 128
+    weight_decay: float = Field(0.01, ge=0)
+    text_dropout: Probability = 0.1
+    pose_dropout: Probability = 0.1
+    timestep_shift: float = Field(5.0, gt=0)
+    distill_weight: float = Field(1.0, ge=0)
+    pose_simulation: Probability = 0.0
+
+
+class Train(Section):
+    workers: Positive = Field(8, description="processes, one per GPU (or per core on CPU)")
+    zero: Literal[1, 2, 3] = 3
+    precision: Literal["fp32", "bf16"] = "bf16"
+    accumulation: Positive = 1
+    clip_norm: float = Field(1.0, gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    gradient_checkpointing: bool = True
+    checkpoint_every: Positive = Field(500, description="steps", json_schema_extra=OPERATIONAL)
+    keep_checkpoints: Positive = Field(2, json_schema_extra=OPERATIONAL)
+    max_failures: int = Field(2, ge=0, description="worker deaths survived per stage", json_schema_extra=OPERATIONAL)
+    timeout_s: Positive = Field(1800, description="of one collective", json_schema_extra=OPERATIONAL)
+    stages: list[Stage] = Field(min_length=3, max_length=3)
+
+
+class Animate(Section):
+    """Sampling and condition-decoupled guidance (specification section 3)."""
+
+    steps: Positive = 40
+    solver: Literal["unipc", "dpm++"] = "unipc"
+    shift: float = Field(5.0, gt=0)
+    text_guidance: float = 5.0
+    pose_guidance: float = 1.0
+    pose_interval: tuple[Probability, Probability] = Field((0.1, 0.4), strict=False)
+    area: int = Field(1024 * 576, ge=32 * 32)
+
+
+class Evaluate(Section):
+    same_source: int = Field(2, ge=0, description="pairs whose reference and driving come from one clip")
+    different_source: int = Field(2, ge=0)
+    metrics: list[str] = Field(
+        default=["psnr", "ssim", "first_frame_psnr", "temporal_flickering", "motion_energy_ratio"], min_length=1
+    )
+
+    @model_validator(mode="after")
+    def _something_to_score(self):
+        if self.same_source + self.different_source == 0:
+            raise ValueError("same_source and different_source are both 0: no pair would be scored")
+        return self
+
+
+class Config(Section):
+    """The whole chain."""
+
+    sources: list[str] | None = Field(None, description="folders or video files; none: the rendered sample corpus")
+    work: str = Field("work/demo", json_schema_extra=OPERATIONAL)
+    seed: int = Field(0, ge=0)
+    resources: Resources = Resources()
+    tracking: Tracking = Tracking()
+    sample: Sample = Sample()
+    clip: Clip = Clip()
+    pose: Pose = Pose()
+    curate: Curate = Curate()
+    encode: Encode = Encode()
+    model: Model = Model()
+    train: Train
+    animate: Animate = Animate()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source_is_a_list_of_one(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("sources"), str):
+            return {**data, "sources": [data["sources"]]}
+        return data

@@ -1,0 +1,170 @@
+"""The work folder: it belongs to one config, is used by one process at a time, and holds every artifact of a chain."""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from infra.config import differences, identity, load, override
+from infra.errors import SteadyDancerError, UsageError
+from infra.schema import Config, Resources
+
+OWNER_FILE = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where each artifact of a chain lies. Paths are created by their writers."""
+
+    folder: Path
+
+    @property
+    def sample(self) -> Path:
+        return self.folder / "sample"
+
+    @property
+    def units(self) -> Path:
+        return self.folder / "units"
+
+    @property
+    def dataset(self) -> Path:
+        return self.folder / "dataset"
+
+    @property
+    def encoded(self) -> Path:
+        return self.folder / "encoded"
+
+    def stage(self, number: int) -> Path:
+        return self.folder / f"stage{number}"
+
+    def checkpoints(self, number: int) -> Path:
+        return self.folder / "checkpoints" / f"stage{number}"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.folder / "evaluation"
+
+    @property
+    def comparison(self) -> Path:
+        return self.folder / "comparison"
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.folder / "mlflow.db"
+
+    @property
+    def chain_id(self) -> str:
+        """Identifies this work folder in MLflow, across restarts."""
+        return _owner(self.folder)["chain"]
+
+
+@contextmanager
+def claim(config: Config) -> Iterator[Workspace]:
+    """The work folder of ``config``, checked and locked for this process.
+
+    Raises UsageError if it belongs to another config (naming the keys) or holds something else, and SteadyDancerError
+    if another process works in it, it cannot be written, or the machine is too small for ``config.resources``.
+    """
+    folder = Path(config.work).expanduser().absolute()
+    if config.resources.ray_address is None:
+        machine_suffices(config.resources, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise SteadyDancerError(f"{folder} cannot be used as a work folder: {error.strerror}.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise SteadyDancerError(
+                f"{folder} is in use by another steadydancer (process {owner}).", "Wait for it, or use another folder."
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        _belongs(folder, config)
+        yield Workspace(folder)
+
+
+def owning_config(folder: Path | str) -> dict | None:
+    """The identity recorded in a work folder, or None where there is none."""
+    path = Path(folder).expanduser() / OWNER_FILE
+    return _owner(path.parent)["config"] if path.is_file() else None
+
+
+def config_for(overrides: list[str]) -> Config:
+    """The config of the work folder that ``work=...`` names, if it has one already; else the demo's."""
+    work = next((o.partition("=")[2] for o in overrides if o.startswith("work=")), None)
+    owned = owning_config(work) if work else None
+    return load("demo", overrides) if owned is None else override(owned, overrides)
+
+
+def _owner(folder: Path) -> dict:
+    try:
+        record = yaml.safe_load((folder / OWNER_FILE).read_text())
+        return {"chain": str(record["chain"]), "config": dict(record["config"])}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise SteadyDancerError(f"{folder / OWNER_FILE} is damaged ({error}).", "Use a new work folder.") from None
+
+
+def _belongs(folder: Path, config: Config) -> None:
+    mine = identity(config)
+    if (theirs := owning_config(folder)) is not None:
+        if changed := differences(theirs, mine):
+            lines = [f"  {key}: the folder has {old!r}, this run asks for {new!r}" for key, old, new in changed]
+            raise UsageError(
+                f"{folder} belongs to another config:\n" + "\n".join(lines),
+                "Use another folder (work=...), or ask for what the folder has.",
+            )
+        return
+    if others := sorted(p.name for p in folder.iterdir() if p.name != ".lock"):
+        raise UsageError(
+            f"{folder} is not a work folder: it holds {others[0]!r} and no {OWNER_FILE}.",
+            "Name a new or an empty folder (work=...).",
+        )
+    draft = folder / f".{OWNER_FILE}.draft"
+    draft.write_text(yaml.safe_dump({"chain": uuid.uuid4().hex, "config": mine}, sort_keys=False))
+    draft.rename(folder / OWNER_FILE)
+
+
+def machine_suffices(resources: Resources, folder: Path) -> None:
+    """Raises SteadyDancerError naming what this machine lacks of cores, memory or disk."""
+    import psutil
+
+    cpus = len(os.sched_getaffinity(0))
+    if resources.cpus > cpus:
+        raise SteadyDancerError(
+            f"resources.cpus={resources.cpus}, this machine has {cpus}.",
+            f"Set resources.cpus={cpus}, or join a cluster with resources.ray_address=...",
+        )
+    memory = min(psutil.virtual_memory().available, _cgroup_memory()) / 2**30
+    if resources.memory_gb > memory:
+        raise SteadyDancerError(
+            f"resources.memory_gb={resources.memory_gb:g}, {memory:.1f} GiB are free on this machine.",
+            "Free some, use a larger machine, or lower resources.memory_gb if the work is smaller than the preset.",
+        )
+    existing = next(p for p in [folder, *folder.parents] if p.exists())
+    disk = shutil.disk_usage(existing).free / 2**30
+    if resources.disk_gb > disk:
+        raise SteadyDancerError(
+            f"resources.disk_gb={resources.disk_gb:g}, {disk:.1f} GiB are free where {folder} lies.",
+            "Free some, choose another work folder, or lower resources.disk_gb if the work is smaller than the preset.",
+        )
+
+
+def _cgroup_memory() -> float:
+    """Bytes left under the control group's limit (containers), or infinity."""
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if not limit.is_file() or not used.is_file() or (text := limit.read_text().strip()) == "max":
+        return float("inf")
+    return int(text) - int(used.read_text())

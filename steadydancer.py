@@ -1,0 +1,260 @@
+"""The command line: parses, loads a config, calls one function."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra import environment
+
+environment.prepare()
+
+app = typer.Typer(
+    help="From dance videos to a trained, scored and compared SteadyDancer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+_debug = False
+
+
+def _set_debug(value: bool) -> None:
+    global _debug
+    _debug = _debug or value
+
+
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", "-c", help="Preset or YAML file; default: the work folder's own, else demo.")
+]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides.")]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the config that would run, and stop.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Traceback on failure.", callback=_set_debug)]
+
+
+def _load(config: str | None, overrides: list[str] | None, print_config: bool):
+    """The config, or None once it has been printed instead."""
+    from infra.config import dump, load
+    from infra.workspace import config_for
+
+    loaded = load(config, overrides or []) if config else config_for(overrides or [])
+    if print_config:
+        print(dump(loaded), end="")
+        return None
+    return loaded
+
+
+def _run(names: list[str], config: str | None, overrides: list[str] | None, print_config: bool) -> None:
+    if (loaded := _load(config, overrides, print_config)) is not None:
+        from infra.chain import run_chain
+
+        run_chain(loaded, [step for step in _steps(loaded) if step.name in names])
+
+
+def _steps(config) -> list:
+    from infra.chain import Step
+
+    sample = Step("sample", "pipelines.sample.corpus:sample", lambda w: w.sample)
+    return [
+        *([] if config.sources else [sample]),
+        Step("curate", "pipelines.curate:curate", lambda w: w.dataset, "pipelines.curate:show"),
+        Step("encode", "pipelines.encode:encode", lambda w: w.encoded),
+        *(
+            Step(f"stage{n}", "training.stages:train_stage", lambda w, n=n: w.stage(n), "training.stages:show", n)
+            for n in (1, 2, 3)
+        ),
+        Step("evaluate", "evaluation.evaluate:evaluate", lambda w: w.evaluation, "evaluation.evaluate:show"),
+        Step("compare", "evaluation.compare:compare", lambda w: w.comparison, "evaluation.compare:show"),
+    ]
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="New folder for the corpus.")],
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """Render dancers with known joints and planted faults."""
+    if (loaded := _load(config, [*(overrides or []), f"seed={seed}"], print_config)) is not None:
+        from pipelines.sample.corpus import write_sample
+
+        write_sample(folder, loaded.sample, loaded.seed)
+
+
+@app.command()
+def curate(
+    overrides: Overrides = None, config: ConfigOption = None, print_config: PrintConfig = False, debug: Debug = False
+) -> None:
+    """Videos to a scored, gated, validated, sharded dataset."""
+    _run(["sample", "curate"], config, overrides, print_config)
+
+
+@app.command()
+def encode(
+    overrides: Overrides = None, config: ConfigOption = None, print_config: PrintConfig = False, debug: Debug = False
+) -> None:
+    """A dataset's clips to latents and features."""
+    _run(["encode"], config, overrides, print_config)
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    stage: Annotated[int | None, typer.Option(min=1, max=3, help="One stage; default: all that are left.")] = None,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """The three decoupled stages on DeepSpeed ZeRO."""
+    _run([f"stage{stage}"] if stage else ["stage1", "stage2", "stage3"], config, overrides, print_config)
+
+
+@app.command()
+def animate(
+    image: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The reference photo.")],
+    driving: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Driving video, or .npz pose track.")],
+    out: Annotated[Path, typer.Option(help="The mp4 to write.")],
+    checkpoint: Annotated[Path, typer.Option(exists=True, file_okay=False, help="A stage's committed folder.")],
+    overrides: Overrides = None,
+    prompt: str = "",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """One photo and a driving pose to a video that starts at the photo.
+
+    Do not animate people who have not agreed to it, and do not pass results off as recordings.
+    """
+    if (loaded := _load(config, [*(overrides or []), f"seed={seed}"], print_config)) is not None:
+        from model.command import animate_files
+
+        animate_files(loaded, image=image, driving=driving, out=out, checkpoint=checkpoint, prompt=prompt)
+
+
+@app.command()
+def evaluate(
+    overrides: Overrides = None, config: ConfigOption = None, print_config: PrintConfig = False, debug: Debug = False
+) -> None:
+    """Generate the pairs with every stage and score them."""
+    _run(["evaluate"], config, overrides, print_config)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]... [KEY=VALUE]...")] = None,
+    config: ConfigOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for the comparison of RUNs.")] = Path("comparison"),
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the stages of a work folder, or several evaluations (RUN: an evaluation's folder)."""
+    overrides = [item for item in runs or [] if re.match(r"[a-z_][\w.]*=", item)]
+    folders = [item for item in runs or [] if item not in overrides]
+    if not folders:
+        _run(["compare"], config, overrides, print_config)
+    elif _load(config, overrides, print_config) is not None:
+        from evaluation.compare import compare_runs
+        from infra.commits import read
+
+        compare_runs([read(folder) for folder in folders], out)
+
+
+@app.command()
+def demo(
+    overrides: Overrides = None, config: ConfigOption = None, print_config: PrintConfig = False, debug: Debug = False
+) -> None:
+    """The whole chain on rendered dancers, checked against what is known of them."""
+    if (loaded := _load(config or "demo", overrides, print_config)) is not None:
+        from evaluation.demo import check_demo
+        from infra.chain import run_chain
+
+        check_demo(run_chain(loaded, _steps(loaded)))
+
+
+@app.command()
+def run(
+    overrides: Overrides = None, config: ConfigOption = None, print_config: PrintConfig = False, debug: Debug = False
+) -> None:
+    """The whole chain from one config; what is done already is passed over."""
+    if (loaded := _load(config, overrides, print_config)) is not None:
+        from infra.chain import run_chain
+
+        run_chain(loaded, _steps(loaded))
+
+
+@app.command()
+def lineage(
+    path: Annotated[str, typer.Argument(help="A committed artifact: folder or URI.")],
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """The tree of parents of an artifact, with every hash checked."""
+    if print_config:
+        _load(config, [], print_config)
+        return
+    from rich import print as show
+
+    from infra.lineage import lineage as follow
+
+    tree, faults = follow(path)
+    show(tree)
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    overrides: Overrides = None, config: ConfigOption = None, print_config: PrintConfig = False, debug: Debug = False
+) -> None:
+    """What is installed, which real parts can be reached, and what to do about each."""
+    if (loaded := _load(config, overrides, print_config)) is not None:
+        from infra.doctor import examine
+
+        if not examine(loaded):
+            raise typer.Exit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    sys.exit(_main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
+    from typer.exceptions import TyperException
+    from typer.rich_utils import rich_format_error
+
+    from infra.errors import SteadyDancerError
+
+    try:
+        return app(args=arguments, standalone_mode=False) or 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("\nInterrupted. The same command continues where this one stopped.", file=sys.stderr)
+        return 130
+    except TyperException as error:
+        rich_format_error(error)
+        return error.exit_code
+    except Exception as error:
+        if _debug:
+            raise
+        cause = getattr(error, "cause", None) or error  # Ray wraps what a task raised
+        known = isinstance(cause, SteadyDancerError)
+        bug = f"{type(cause).__name__}: {cause}\nThis is a bug; --debug shows the traceback."
+        message = str(cause) if known else bug
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True).print(Text("Error: ", "bold red") + Text(message), soft_wrap=True)
+        return cause.exit_code if known else 1
+
+
+if __name__ == "__main__":
+    main()
