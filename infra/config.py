@@ -1,6 +1,7 @@
 """Loading the typed config: preset or file, dotted overrides, and the hashes that identify what a config makes."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -13,6 +14,15 @@ from pydantic import BaseModel, ValidationError
 from infra.commits import config_hash
 from infra.errors import UsageError
 from infra.schema import Config
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-4 as a word, 1.0e-4 as a number; a config means the number by both."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -38,7 +48,7 @@ def override(data: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> Co
         if not separator or not key:
             raise UsageError(f"Override {item!r} is not of the form key=value.", "For example: train.workers=2")
         try:
-            value = yaml.safe_load(text)
+            value = yaml.load(text, _Loader)
         except yaml.YAMLError as error:
             raise UsageError(f"Override {item!r}: the value is not valid YAML ({error}).") from None
         _check_name(key.split("."))
@@ -90,7 +100,7 @@ def _read(name: str) -> dict[str, Any]:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"{name!r} is neither a preset ({', '.join(presets())}) nor a config file.{hint}")
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.load(path.read_text(), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(data, dict):

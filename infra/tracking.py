@@ -1,7 +1,6 @@
 """MLflow: one parent run per chain, one child run per step; a restarted step continues its run."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,9 +139,7 @@ class Tracking:
 
 
 def _client(uri: str):
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name in ("mlflow", "alembic"):  # the first use of a sqlite store logs every migration
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
     with _reachable(uri):
