@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+INTERRUPTED = 130
 _debug = False
 
 
@@ -233,12 +234,10 @@ def _main(arguments: list[str] | None) -> int:
     from infra.errors import SteadyDancerError
 
     try:
-        return app(args=arguments, standalone_mode=False) or 0
-    except typer.Exit as leave:
-        return leave.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("\nInterrupted. The same command continues where this one stopped.", file=sys.stderr)
-        return 130
+        code = app(args=arguments, standalone_mode=False) or 0
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            print("\nInterrupted. The same command continues where this one stopped.", file=sys.stderr)
+        return code
     except TyperException as error:
         rich_format_error(error)
         return error.exit_code

@@ -1,0 +1,125 @@
+"""The roof: every command's config handling and exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import steadydancer
+from infra import config
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ["sample", "curate", "encode", "train", "animate", "evaluate", "compare", "demo", "run", "lineage", "doctor"]
+CHAIN_COMMANDS = ["curate", "encode", "train", "evaluate", "compare", "demo", "run", "doctor"]
+
+
+def call(*arguments) -> int:
+    return steadydancer._main([str(a) for a in arguments])
+
+
+def test_help_names_every_command_and_imports_nothing_heavy():
+    script = (
+        "import sys, steadydancer\nassert steadydancer._main(['--help']) == 0\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'deepspeed', 'cv2', 'numpy', 'pandas', 'pydantic'}\n"
+        "print('HEAVY', sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+    assert all(f" {command} " in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert call(command, "--help") == 0
+    out = capsys.readouterr().out
+    assert "--config" in out and "--print-config" in out and "--debug" in out
+
+
+@pytest.mark.parametrize("command", CHAIN_COMMANDS)
+def test_print_config_shows_what_would_run_and_runs_nothing(command, tmp_path, capsys):
+    assert call(command, "--config", "paper", "--print-config", f"work={tmp_path / 'w'}", "train.workers=4") == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["train"]["workers"] == 4
+    assert config.validate(shown) == config.load("paper", [f"work={tmp_path / 'w'}", "train.workers=4"])
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("command", CHAIN_COMMANDS)
+def test_an_unknown_key_is_wrong_usage(command, capsys):
+    assert call(command, "train.wokers=2") == 2
+    assert "Did you mean train.workers?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["run", "--nonsense"],
+        ["train", "--stage", "4"],
+        ["animate"],
+        ["lineage"],
+        ["run", "--config", "none.yaml"],
+        [],
+    ],
+)
+def test_wrong_usage_exits_2(arguments):
+    assert call(*arguments) == 2
+
+
+def test_a_failure_is_one_message_without_traceback(tmp_path, capsys):
+    assert call("lineage", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert "holds no committed artifact" in err and "Traceback" not in err
+
+
+def test_debug_gives_the_traceback(tmp_path):
+    command = [sys.executable, "steadydancer.py", "lineage", str(tmp_path), "--debug"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "NotCommitted" in done.stderr
+
+
+def test_an_interruption_exits_130(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("infra.chain.run_chain", interrupted)
+    assert call("run") == 130
+    assert "continues" in capsys.readouterr().err
+
+
+def test_an_unexpected_error_is_told_as_a_bug(monkeypatch, capsys):
+    def broken(*_):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("infra.chain.run_chain", broken)
+    assert call("run") == 1
+    assert "ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (["run"], ["sample", "curate", "encode", "stage1", "stage2", "stage3", "evaluate", "compare"]),
+        (["run", "sources=videos"], ["curate", "encode", "stage1", "stage2", "stage3", "evaluate", "compare"]),
+        (["curate"], ["sample", "curate"]),
+        (["encode"], ["encode"]),
+        (["train"], ["stage1", "stage2", "stage3"]),
+        (["train", "--stage", "2"], ["stage2"]),
+        (["evaluate"], ["evaluate"]),
+        (["compare", "seed=1"], ["compare"]),
+    ],
+)
+def test_each_command_runs_its_steps(command, names, monkeypatch):
+    ran = []
+    monkeypatch.setattr("infra.chain.run_chain", lambda _config, steps: ran.extend(step.name for step in steps))
+    assert call(*command) == 0
+    assert ran == names
+
+
+def test_doctor_finds_this_machine_good_and_a_missing_part_bad(capsys):
+    assert call("doctor", "resources.memory_gb=0.1", "resources.disk_gb=0.01", "resources.cpus=1") == 0
+    assert call("doctor", "resources.memory_gb=0.1", "resources.cpus=1", "pose.estimator=dwpose") == 1
+    assert "pose.weights=" in capsys.readouterr().out
