@@ -1,0 +1,46 @@
+"""Poses made wrong on purpose: the negative pose of guidance, and the discontinuity that stage 3 learns to bridge."""
+
+import numpy as np
+
+from model.pose.tracks import PoseTrack
+from model.pose.wholebody import FACE, neck
+
+SCALE = (0.7, 1.3)
+ASPECT = (0.6, 1.4)
+
+
+def rescale(points: np.ndarray, neck: np.ndarray, scale: np.ndarray, aspect: np.ndarray) -> np.ndarray:
+    """(T, N, 2) points about the neck (T, 2): x' = n_x + a s (x - n_x), y' = n_y + s (y - n_y), s and a (T,).
+
+    Specification section 4.5. Any unit of length, also one per axis, gives the same pose.
+    """
+    centre = neck[:, None]
+    return centre + np.stack([aspect * scale, scale], axis=-1)[:, None] * (points - centre)
+
+
+def negative(track: PoseTrack, rng: np.random.Generator) -> PoseTrack:
+    """The negative pose: every frame drawn anew, scale U(0.7, 1.3) and horizontal aspect U(0.6, 1.4) (section 4.5).
+
+    The face is moved by the same re-centring but not scaled, as the official code has it; it is not drawn.
+    """
+    scale, aspect = rng.uniform(*SCALE, len(track)), rng.uniform(*ASPECT, len(track))
+    keypoints = track.keypoints.astype(np.float64)
+    place, _ = neck(keypoints, track.scores)
+    out = rescale(keypoints, place, scale, aspect)
+    out[:, FACE] = keypoints[:, FACE] + rescale(np.zeros((1, 1, 2)), place, scale, aspect)
+    return PoseTrack(out.astype(np.float32), track.scores)
+
+
+def simulate_discontinuity(track: PoseTrack, t_star: int) -> PoseTrack:
+    """A jump after the first frame: p1 becomes p0 + (p_t* - p0) / t*, all other frames stay (section 6.1).
+
+    A joint of the new p1 is as sure as the less sure of the two it lies between.
+    """
+    if not 2 <= t_star < len(track):
+        raise ValueError(
+            f"t_star {t_star} needs a track of more than {t_star} frames and at least 2; it has {len(track)}"
+        )
+    keypoints, scores = track.keypoints.copy(), track.scores.copy()
+    keypoints[1] = keypoints[0] + (keypoints[t_star] - keypoints[0]) / t_star
+    scores[1] = np.minimum(scores[0], scores[t_star])
+    return PoseTrack(keypoints, scores)
