@@ -1,0 +1,98 @@
+"""The step `compare`, and the comparison of any evaluations: tables, plots and one page, on their common pairs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+from evaluation.comparison import Comparison, held_together
+from evaluation.page import render
+from evaluation.plots import draw_losses, draw_metrics
+from evaluation.summary import SummaryRow, print_differences, print_means
+from infra import commits
+from infra.commits import Commit
+from infra.schema import Config
+from infra.tracking import StepRun
+from infra.workspace import Workspace
+
+PAGE = "comparison.html"
+TABLE_SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("metric", pa.string()),
+        ("metric_id", pa.string()),
+        ("direction", pa.string()),
+        ("mean", pa.float64()),
+        ("standard_error", pa.float64()),
+        ("n", pa.int64()),
+        ("asked", pa.int64()),
+        ("against", pa.string()),
+        ("difference", pa.float64()),
+        ("difference_error", pa.float64()),
+        ("n_common", pa.int64()),
+    ]
+)
+
+
+def compare(config: Config, workspace: Workspace, run: StepRun) -> Commit:
+    """Commits the comparison of the evaluation's models.
+
+    Files: comparison.html (one page that needs no network), table.parquet (:data:`TABLE_SCHEMA`), plots/*.svg.
+    """
+    evaluation = commits.read(workspace.evaluation)
+    comparison = held_together([evaluation])
+    meta = {"notices": comparison.notices}
+    with commits.write(workspace.comparison, "comparison", parents=[evaluation], meta=meta, replace=True) as folder:
+        write_comparison(comparison, folder)
+    commit = commits.read(workspace.comparison)
+    for name in commit.files:
+        run.log_artifact(commit.path / name, Path(name).parent.as_posix() if "/" in name else None)
+    return commit
+
+
+def show(commit: Commit, console: Console) -> None:
+    """What changed from stage to stage, and where the page is."""
+    rows = [SummaryRow(**row) for row in pq.read_table(commit.path / "table.parquet").to_pylist()]
+    for notice in commit.meta["notices"]:
+        console.print(f"[bold yellow]{escape(notice)}[/]", soft_wrap=True)
+    print_differences(console, rows, "Change from stage to stage")
+    console.print(f"Players, plots and definitions: {escape(str(commit.path / PAGE))}", soft_wrap=True)
+
+
+def compare_runs(evaluations: Sequence[Commit], out: Path, console: Console | None = None) -> Path:
+    """Prints the comparison of evaluations and writes its table, plots and page into ``out``; returns the page.
+
+    Raises as :func:`evaluation.comparison.held_together`.
+    """
+    console = console or Console()
+    comparison = held_together(evaluations)
+    page = write_comparison(comparison, out)
+    if comparison.notices:
+        text = escape("\n".join(comparison.notices))
+        console.print(Panel(text, title="Read this first", border_style="bold yellow"))
+    print_means(console, comparison.summary, f"Means, number of pairs: {len(comparison.pairs)}")
+    if any(row.against for row in comparison.summary):
+        several = len(evaluations) > 1
+        against = f"{comparison.models[0].rpartition('/')[0]}, model by model" if several else "the stage before"
+        print_differences(console, comparison.summary, f"Difference to {against}")
+    console.print(f"Players, plots and definitions: {escape(str(page))}", soft_wrap=True)
+    return page
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> Path:
+    """Table, plots and page into ``folder``; returns the page."""
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(list(map(asdict, comparison.summary)), TABLE_SCHEMA), folder / "table.parquet")
+    plots = {"Metrics by model": ("metrics", draw_metrics(comparison.summary, comparison.models))}
+    if comparison.losses:
+        plots["Training loss"] = ("losses", draw_losses(comparison.losses))
+    for name, svg in plots.values():
+        (folder / "plots" / f"{name}.svg").write_text(svg)
+    page = folder / PAGE
+    page.write_text(render(comparison, {title: svg for title, (_, svg) in plots.items()}))
+    return page

@@ -1,0 +1,155 @@
+"""Summaries and comparisons of written evaluations."""
+
+import base64
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evaluation import page
+from evaluation.compare import compare_runs, write_comparison
+from evaluation.comparison import held_together
+from evaluation.metrics.registry import METRICS
+from evaluation.pairs import Pair, write_pairs
+from evaluation.scoring import SCHEMA
+from evaluation.summary import best_models, summarise
+from infra import commits
+from infra.errors import SteadyDancerError, UsageError
+from model import video
+
+
+def row(model, pair, metric="psnr", value=None, status=None, reason=None, metric_id=None) -> dict:
+    status = status or ("ok" if value is not None else "not_computable")
+    metric_id = metric_id or METRICS[metric].identify("mediapipe")
+    reason = None if status == "ok" else reason or "no ground truth"
+    return {
+        "model": model,
+        "pair": pair,
+        "kind": "same_source",
+        "metric": metric,
+        "metric_id": metric_id,
+        "value": value,
+        "status": status,
+        "reason": reason,
+    }
+
+
+def write_evaluation(folder, values: dict[str, dict[str, float | None]], metric="psnr", metric_id=None, videos=()):
+    """``values``: model -> pair -> value."""
+    pairs = sorted({pair for by_pair in values.values() for pair in by_pair})
+    rows = [row(m, p, metric, v, metric_id=metric_id) for m, by_pair in values.items() for p, v in by_pair.items()]
+    with commits.write(
+        folder, "evaluation", meta={"models": list(values), "metrics": [metric], "notices": []}
+    ) as draft:
+        write_pairs(draft / "pairs.parquet", [Pair(p, "same_source", p, p, f"<i>{p}</i>", {}) for p in pairs])
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), draft / "scores.parquet")
+        for model, pair, frames in videos:
+            target = draft / "videos" / model
+            target.mkdir(parents=True, exist_ok=True)
+            video.write(target / f"{pair}.mp4", frames, 16.0)
+    return commits.read(folder)
+
+
+def by_model(rows, metric="psnr"):
+    return {r.model: r for r in rows if r.metric == metric}
+
+
+def test_means_and_differences_are_over_what_was_computed():
+    scores = [row("a", "p1", value=10.0), row("a", "p2", value=14.0), row("a", "p3")]
+    scores += [row("b", "p1", value=11.0), row("b", "p2"), row("b", "p3", value=40.0)]
+    a, b = (by_model(summarise(scores, ["a", "b"]))[m] for m in "ab")
+    assert (a.mean, a.standard_error, a.n, a.asked) == (12.0, pytest.approx(2.0), 2, 3)
+    assert (a.against, a.difference, a.n_common) == (None, None, 0)
+    assert (b.against, b.difference, b.difference_error, b.n_common) == ("a", 1.0, None, 1)
+
+
+def test_the_summary_does_not_depend_on_the_order_of_rows():
+    generator = np.random.default_rng(0)
+    scores = [row(m, f"p{i}", metric, float(v)) for m in "abc" for metric in ("psnr", "ssim") for i, v in
+              enumerate(generator.normal(size=7))]  # fmt: skip
+    shuffled = [scores[i] for i in generator.permutation(len(scores))]
+    assert summarise(scores, list("abc")) == summarise(shuffled, list("abc"))
+
+
+def test_renaming_pairs_changes_no_mean():
+    scores = [row(m, f"p{i}", value=float(3 * i + (m == "b"))) for m in "ab" for i in range(5)]
+    renamed = [{**r, "pair": r["pair"].replace("p", "z")} for r in scores]
+    assert summarise(scores, ["a", "b"]) == summarise(renamed, ["a", "b"])
+
+
+def test_best_follows_the_metric_and_wants_equal_numbers_of_values():
+    name = "motion_energy_ratio"
+    scores = [row(m, p, name, v) for m, v in (("a", 0.4), ("b", 1.2), ("c", 1.9)) for p in ("p1", "p2")]
+    assert set().union(*best_models(summarise(scores, list("abc"))).values()) == {"b"}
+    scores += [row("d", "p1", name, 1.0), row("d", "p2", name)]
+    assert set().union(*best_models(summarise(scores, list("abcd"))).values()) == {"b"}
+
+
+def test_runs_are_compared_on_their_common_pairs_and_it_is_said(tmp_path, capsys):
+    one = write_evaluation(tmp_path / "one" / "evaluation", {"stage3": {"p1": 10.0, "p2": 20.0, "p3": 99.0}})
+    two = write_evaluation(tmp_path / "two" / "evaluation", {"stage3": {"p1": 13.0, "p2": 21.0}, "stage4": {"p1": 1.0}})
+    comparison = held_together([one, two])
+    assert comparison.models == ["one/stage3", "two/stage3", "two/stage4"]
+    assert [pair.id for pair in comparison.pairs] == ["p1", "p2"]
+    rows = by_model(comparison.summary)
+    assert rows["one/stage3"].mean == 15.0
+    assert (rows["two/stage3"].against, rows["two/stage3"].difference) == ("one/stage3", 2.0)
+    assert rows["two/stage4"].against is None
+    assert compare_runs([one, two], tmp_path / "out").is_file()
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "DIFFERENT PAIR SETS: compared on the 2 pairs all runs share (one has 3, two has 2)" in shown
+    assert "Difference to one" in shown and "+2" in shown
+
+
+def test_values_of_different_definitions_are_never_mixed(tmp_path):
+    one = write_evaluation(tmp_path / "one" / "evaluation", {"s": {"p1": 10.0}})
+    two = write_evaluation(tmp_path / "two" / "evaluation", {"s": {"p1": 30.0}}, metric_id="psnr@0/gray")
+    comparison = held_together([one, two])
+    assert any("DIFFERENT DEFINITIONS of psnr" in notice for notice in comparison.notices)
+    assert all(r.difference is None for r in comparison.summary)
+    assert best_models(comparison.summary) == {}
+    assert write_comparison(comparison, tmp_path / "out").is_file()
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    one = write_evaluation(tmp_path / "one" / "evaluation", {"s": {"p1": 10.0}})
+    two = write_evaluation(tmp_path / "two" / "evaluation", {"s": {"p2": 10.0}})
+    with pytest.raises(SteadyDancerError, match="no pair in common"):
+        held_together([one, two])
+    with pytest.raises(UsageError, match="named twice"):
+        held_together([one, one])
+    with pytest.raises(UsageError):
+        held_together([])
+
+
+def test_the_page_escapes_text_and_embeds_a_smaller_copy_of_large_videos(tmp_path, monkeypatch):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 480, 640, 3), dtype=np.uint8)
+    commit = write_evaluation(tmp_path / "e", {"s": {"p1": 10.0}}, videos=[("s", "p1", frames)])
+    sizes = {}
+    for name, limit in (("whole", 10**9), ("small", 1000)):
+        monkeypatch.setattr(page, "LARGEST_BYTES", limit)
+        text = write_comparison(held_together([commit]), tmp_path / name).read_text()
+        assert "<i>p1</i>" not in text and "&lt;i&gt;p1&lt;/i&gt;" in text
+        (tmp_path / "v.mp4").write_bytes(base64.b64decode(re.search(r"data:video/mp4;base64,([^\"]+)", text)[1]))
+        sizes[name] = video.probe(tmp_path / "v.mp4")
+    assert (sizes["whole"].width, sizes["whole"].height) == (640, 480)
+    assert min(sizes["small"].width, sizes["small"].height) == page.PREVIEW_SHORT_SIDE
+    assert sizes["small"].declared_frames == 4
+
+
+def test_a_checkpoint_that_is_gone_costs_its_loss_curve_only(tmp_path):
+    with commits.write(tmp_path / "stage1", "checkpoint", meta={"stage": 1}) as folder:
+        pq.write_table(pa.table({"step": [0, 1], "loss": [2.0, 1.0]}), folder / "history.parquet")
+    parents = [commits.read(tmp_path / "stage1")]
+    source = write_evaluation(tmp_path / "plain", {"stage1": {"p1": 10.0}})
+    with commits.write(tmp_path / "evaluation", "evaluation", parents=parents, meta=source.meta) as folder:
+        for name in source.files:
+            (folder / name).write_bytes((source.path / name).read_bytes())
+    evaluation = commits.read(tmp_path / "evaluation")
+    assert held_together([evaluation]).losses == {"stage1": [(0, 2.0), (1, 1.0)]}
+    (tmp_path / "stage1" / "history.parquet").unlink()
+    comparison = held_together([evaluation])
+    assert comparison.losses == {} and "No loss curve" in comparison.notices[0]
+    assert "Training loss" not in write_comparison(comparison, tmp_path / "out").read_text()

@@ -1,0 +1,226 @@
+"""Closed-form values of the metrics, what they refuse, and what must not change them."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.metrics.metric import Evidence
+from evaluation.metrics.motion_energy_ratio import BONES, MOTION_ENERGY_RATIO
+from evaluation.metrics.registry import METRICS, select
+from evaluation.metrics.ssim import frame_ssim
+from infra.errors import UsageError
+from model.pose.tracks import PoseTrack
+
+FPS = 16.0
+
+
+def flat(*levels: int, size=(32, 32)) -> np.ndarray:
+    return np.stack([np.full((*size, 3), level, np.uint8) for level in levels])
+
+
+def noise(frames=4, size=(32, 40), seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (frames, *size, 3), dtype=np.uint8)
+
+
+def value(name: str, generated: np.ndarray, **more) -> float:
+    score = METRICS[name].score(Evidence(generated, FPS, driving_fps=FPS, **more))
+    assert score.status == "ok", score.reason
+    return score.value
+
+
+def reason(name: str, generated: np.ndarray, **more) -> str:
+    score = METRICS[name].score(Evidence(generated, FPS, driving_fps=FPS, **more))
+    assert (score.status, score.value) == ("not_computable", None)
+    assert json.loads(json.dumps(asdict(score)))["value"] is None
+    return score.reason
+
+
+def test_psnr_of_known_errors():
+    assert value("psnr", flat(0, 0), ground_truth=flat(255, 255)) == pytest.approx(0, abs=1e-12)
+    one_off = flat(100, 100)
+    assert value("psnr", one_off + 1, ground_truth=one_off) == pytest.approx(20 * np.log10(255), abs=1e-9)
+    # the mean of frames' PSNRs (MSE 1 and 100), not the PSNR of the mean error
+    assert value("psnr", flat(101, 110), ground_truth=flat(100, 100)) == pytest.approx(
+        20 * np.log10(255) - 10, abs=1e-9
+    )
+    assert value("psnr", noise(), ground_truth=noise()) == 100
+
+
+def test_psnr_does_not_wrap_around_in_uint8():
+    assert value("psnr", flat(0), ground_truth=flat(200)) == pytest.approx(20 * np.log10(255 / 200), abs=1e-9)
+
+
+def test_ssim_of_known_pictures():
+    black, white = flat(0), flat(255)
+    assert value("ssim", black, ground_truth=white) == pytest.approx(1e-4 / 1.0001, abs=1e-12)
+    assert value("ssim", noise(), ground_truth=noise()) == pytest.approx(1, abs=1e-12)
+
+
+def test_ssim_is_the_definition_evaluated_window_by_window():
+    a, b = noise(1, (13, 12), 1)[0], noise(1, (13, 12), 2)[0]
+    offsets = np.arange(11) - 5
+    kernel = np.exp(-0.5 * (offsets / 1.5) ** 2)
+    weights = np.outer(kernel, kernel)[..., None] / kernel.sum() ** 2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    expected = []
+    for top in range(3):
+        for left in range(2):
+            x, y = (image[top : top + 11, left : left + 11].astype(float) for image in (a, b))
+            mean_x, mean_y = ((weights * v).sum((0, 1)) for v in (x, y))
+            variance = (weights * (x - mean_x) ** 2).sum((0, 1)) + (weights * (y - mean_y) ** 2).sum((0, 1))
+            covariance = (weights * (x - mean_x) * (y - mean_y)).sum((0, 1))
+            expected.append(
+                (2 * mean_x * mean_y + c1) * (2 * covariance + c2) / ((mean_x**2 + mean_y**2 + c1) * (variance + c2))
+            )
+    assert frame_ssim(a, b) == pytest.approx(np.mean(expected), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
+def test_agreement_with_the_truth_falls_with_noise_and_is_symmetric(name):
+    truth = np.clip(noise() // 4 + 90, 0, 255).astype(np.uint8)
+    generator = np.random.default_rng(3)
+    worse = [np.clip(truth + generator.normal(0, sigma, truth.shape), 0, 255).astype(np.uint8) for sigma in (2, 8, 32)]
+    scores = [value(name, video, ground_truth=truth) for video in worse]
+    assert scores == sorted(scores, reverse=True)
+    assert value(name, worse[0], ground_truth=truth) == pytest.approx(
+        value(name, truth, ground_truth=worse[0]), abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim", "temporal_flickering"])
+@given(axis=st.sampled_from([1, 2]), seed=st.integers(0, 99))
+@settings(max_examples=8, deadline=None)
+def test_flipping_both_videos_changes_nothing(name, axis, seed):
+    a, b = noise(3, seed=seed), noise(3, seed=seed + 1)
+    flipped = value(name, np.flip(a, axis).copy(), ground_truth=np.flip(b, axis).copy())
+    assert flipped == pytest.approx(value(name, a, ground_truth=b), abs=1e-9)
+
+
+def test_flicker_closed_forms():
+    assert value("temporal_flickering", flat(7, 7, 7)) == 1
+    assert value("temporal_flickering", flat(0, 51, 0, 51)) == pytest.approx(0.8, abs=1e-12)
+    assert value("temporal_flickering", flat(*range(0, 30, 3))) == pytest.approx(1 - 3 / 255, abs=1e-12)
+    assert value("temporal_flickering", flat(200, 20)) == pytest.approx(1 - 180 / 255, abs=1e-12)
+    bar = np.zeros((5, 64, 128, 3), np.uint8)  # a bar of 1/256 of the picture jumps by its own width
+    for t in range(5):
+        bar[t, :, 8 * t] = 255
+    assert value("temporal_flickering", bar) == pytest.approx(1 - 2 / 128, abs=1e-12)
+
+
+def test_first_frame_looks_at_nothing_but_the_first_frame():
+    reference = noise(1)[0]
+    video = np.concatenate([reference[None], noise(3, seed=5)])
+    assert value("first_frame_psnr", video, reference=reference) == 100
+    assert value("first_frame_psnr", video[::-1], reference=reference) < 15
+    assert "40x32" in reason("first_frame_psnr", video, reference=noise(1, (16, 16))[0])
+
+
+def test_truth_is_taken_at_the_same_moment_of_another_frame_rate():
+    truth = flat(*range(0, 80, 10))
+    evidence = Evidence(flat(0, 20, 40, 60), FPS, ground_truth=truth, driving_fps=2 * FPS)
+    assert METRICS["psnr"].score(evidence).value == 100
+
+
+def dancer(frames=33, amplitude=1.0, scale=1.0, shift=0.0, lag=0) -> PoseTrack:
+    """Arms and legs swing about shoulders and hips; bone directions are known functions of time."""
+    keypoints = np.zeros((frames, 133, 2))
+    time = (np.arange(frames) - lag) / FPS
+    swing = amplitude * np.sin(2 * np.pi * 0.75 * time)
+    for side, sign in ((0, 1), (1, -1)):
+        shoulder, hip = np.array([50 + 20 * sign, 60.0]), np.array([50 + 12 * sign, 120.0])
+        keypoints[:, 5 + side], keypoints[:, 11 + side] = shoulder, hip
+        for root, chain, length in ((shoulder, (7, 9), 30), (hip, (13, 15), 40)):
+            place = np.broadcast_to(root, (frames, 2))
+            for number, joint in enumerate(chain, 1):
+                angle = np.pi / 2 + sign * swing * number / 2
+                place = place + length * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+                keypoints[:, joint + side] = place
+    scores = np.zeros((frames, 133), np.float32)
+    scores[:, :17] = 1
+    return PoseTrack((keypoints * scale + shift).astype(np.float32), scores)
+
+
+class Finds:
+    def __init__(self, *tracks: PoseTrack):
+        self.tracks = list(tracks)
+
+    def estimate(self, frames):
+        return self.tracks
+
+
+def energy_ratio(made: PoseTrack, driving: PoseTrack) -> float:
+    video = flat(*[0] * len(made))
+    return value("motion_energy_ratio", video, driving=driving, estimator=Finds(made))
+
+
+def test_motion_energy_follows_the_amplitude():
+    driving = dancer()
+    assert energy_ratio(driving, driving) == pytest.approx(1, abs=1e-12)
+    assert energy_ratio(dancer(amplitude=0.5), driving) == pytest.approx(0.5, abs=0.01)
+    assert energy_ratio(dancer(amplitude=0), driving) == pytest.approx(0, abs=1e-6)
+
+
+def test_motion_energy_is_that_of_the_body_not_of_its_size_or_place():
+    driving = dancer()
+    assert energy_ratio(dancer(scale=0.4, shift=33), driving) == pytest.approx(1, abs=1e-4)
+    assert energy_ratio(dancer(lag=-2), driving) == pytest.approx(1, abs=0.1)
+
+
+def test_motion_energy_takes_the_first_of_several_people():
+    video = flat(*[0] * 33)
+    found = Finds(dancer(amplitude=0.5), dancer())
+    assert value("motion_energy_ratio", video, driving=dancer(), estimator=found) == pytest.approx(0.5, abs=0.01)
+
+
+def test_motion_energy_says_why_it_has_no_value():
+    video, driving = flat(*[0] * 33), dancer()
+    assert "nobody" in reason("motion_energy_ratio", video, driving=driving, estimator=Finds())
+    assert "hardly moves" in reason("motion_energy_ratio", video, driving=dancer(amplitude=0), estimator=Finds(driving))
+    assert "no pose estimator" in reason("motion_energy_ratio", video, driving=driving)
+    assert "no driving pose" in reason("motion_energy_ratio", video, estimator=Finds(driving))
+    unseen = PoseTrack(driving.keypoints, np.where(np.arange(133) < 9, driving.scores, 0).astype(np.float32))
+    assert "can be seen" in reason("motion_energy_ratio", video, driving=driving, estimator=Finds(unseen))
+    assert "no bone" in reason(
+        "motion_energy_ratio", video, driving=PoseTrack(driving.keypoints, 0 * driving.scores), estimator=Finds(driving)
+    )
+
+
+def test_a_bone_unseen_for_a_moment_neither_adds_nor_removes_motion():
+    driving = dancer()
+    scores = driving.scores.copy()
+    scores[10:13, 9] = 0
+    keypoints = driving.keypoints.copy()
+    keypoints[10:13, 9] = 1000  # what an estimator may say of a joint it does not see
+    assert energy_ratio(PoseTrack(keypoints, scores), driving) == pytest.approx(1, abs=0.02)
+
+
+def test_bones_are_twelve_and_their_own():
+    assert len({tuple(sorted(bone)) for bone in BONES.tolist()}) == 12
+
+
+def test_missing_needs_are_reasons_not_defaults():
+    assert "no ground truth" in reason("psnr", noise())
+    assert "no ground truth" in reason("ssim", noise())
+    assert "no reference" in reason("first_frame_psnr", noise())
+    assert "one frame" in reason("temporal_flickering", noise(1))
+    assert "smaller than" in reason("ssim", flat(0, size=(10, 40)), ground_truth=flat(0, size=(10, 40)))
+    assert "outlasts" in reason("psnr", noise(5), ground_truth=noise(4))
+
+
+def test_every_metric_tells_what_it_is():
+    for name, metric in METRICS.items():
+        assert metric.identify("mediapipe").startswith(f"{name}@{metric.version}/")
+        assert metric.definition and metric.source and metric.range[0] < metric.range[1]
+        assert (metric.direction == "target") == (metric.target is not None)
+    assert MOTION_ENERGY_RATIO.identify("dwpose") != MOTION_ENERGY_RATIO.identify("mediapipe")
+    assert METRICS["psnr"].identify("dwpose") == METRICS["psnr"].identify("mediapipe")
+
+
+def test_unknown_metric_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match="temporal_flickering"):
+        select(["psnr", "temporal_flikering"])
+    assert [metric.name for metric in select(["ssim", "psnr", "ssim"])] == ["ssim", "psnr"]
