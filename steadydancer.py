@@ -172,10 +172,14 @@ def demo(
 ) -> None:
     """The whole chain on rendered dancers, checked against what is known of them."""
     if (loaded := _load(config or "demo", overrides, print_config)) is not None:
-        from evaluation.demo import check_demo
-        from infra.chain import run_chain
+        from rich.console import Console
 
-        check_demo(run_chain(loaded, _steps(loaded)))
+        from infra.chain import run_chain
+        from pipelines.sample.check import check_labels
+
+        commits = {commit.kind: commit for commit in run_chain(loaded, _steps(loaded))}
+        if "sample" in commits:
+            check_labels(commits["sample"], commits["dataset"], Console())
 
 
 @app.command()

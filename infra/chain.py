@@ -53,7 +53,22 @@ def run_chain(config: Config, steps: Iterable[Step], console: Console | None = N
             if step.show is not None:
                 _function(step.show)(commit, console)
             commits.append(commit)
+        _print_places(commits, config, workspace, console)
     return commits
+
+
+def _print_places(commits: list[Commit], config: Config, workspace: Workspace, console: Console) -> None:
+    """Where to look, once all is done."""
+    console.rule(align="left")
+    for commit in commits:
+        for page in sorted(name for name in commit.files if name.endswith((".html", ".jpg"))):
+            console.print(f"{commit.kind:<12}{commit.uri}/{page}", soft_wrap=True, highlight=False)
+    store = config.tracking.uri or f"sqlite:///{workspace.mlflow_db}"
+    console.print(
+        f"{'runs':<12}mlflow ui --host 127.0.0.1 --backend-store-uri {store}", soft_wrap=True, highlight=False
+    )
+    if commits:
+        console.print(f"{'lineage':<12}steadydancer lineage {commits[-1].uri}", soft_wrap=True, highlight=False)
 
 
 def _start(config: Config, workspace: Workspace, running: ExitStack, console: Console):
