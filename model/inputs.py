@@ -1,0 +1,77 @@
+"""Pictures and poses to encoded parts of conditions: the same for the dataset, for training and for inference.
+
+Shapes: B = 1, C channels, T frames or latent frames, H W height and width (pixels or latent), N D tokens and width.
+Frames are uint8 RGB (H, W, 3); sizes are (height, width).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.encoders import Encoders
+from model.pose.drawing import draw_pose
+from model.pose.tracks import PoseTrack
+
+
+class EncodedImage(NamedTuple):
+    latent_BCTHW: Tensor
+    """(1, 16, T, H, W): codec of the picture followed by grey frames."""
+    clip_BND: Tensor
+    """(1, 257, D)"""
+
+
+class EncodedPose(NamedTuple):
+    latent_BCTHW: Tensor
+    """(1, 16, T, H, W): codec of the drawn pose."""
+    clip_BND: Tensor
+    """(1, 257, D): of its first frame."""
+
+
+def to_signed(frames: np.ndarray) -> Tensor:
+    """(..., H, W, 3) uint8 to (..., 3, H, W) float32 in [-1, 1]."""
+    return torch.tensor(np.ascontiguousarray(frames)).movedim(-1, -3).float() / 127.5 - 1
+
+
+def to_pixels(video_BCTHW: Tensor) -> np.ndarray:
+    """(1, 3, T, H, W) in [-1, 1] to (T, H, W, 3) uint8, truncated as the official writer does (specification 3.5)."""
+    pixels_THWC = (video_BCTHW[0].clamp(-1, 1) + 1) / 2 * 255
+    return pixels_THWC.permute(1, 2, 3, 0).to(torch.uint8).cpu().numpy()
+
+
+def resize(image_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic without antialiasing, overshoot kept (specification 3.2.4)."""
+    return F.interpolate(image_BCHW, size=size, mode="bicubic", align_corners=False)
+
+
+def encode_image(encoders: Encoders, image: np.ndarray, frames: int, size: tuple[int, int]) -> EncodedImage:
+    """A reference picture of any size, for a video of ``frames`` (4k+1) frames of ``size`` (specification 1.7, 3.2)."""
+    image_BCHW = to_signed(image)[None]
+    video = torch.zeros(1, 3, frames, *size)
+    video[:, :, 0] = resize(image_BCHW, size)
+    return EncodedImage(encoders.codec.encode(video), encoders.image(image_BCHW))
+
+
+def encode_pose(
+    encoders: Encoders, track: PoseTrack, track_size: tuple[int, int], size: tuple[int, int]
+) -> EncodedPose:
+    """A pose in pixels of the reference picture (``track_size``), drawn and encoded for a video of ``size``.
+
+    Drawn on twice ``size``, resized to the picture's own size as the official pose frames are, then to ``size``; CLIP
+    sees the first frame at the picture's size (specification 3.2, 4.3).
+    """
+    video, first = torch.empty(1, 3, len(track), *size), None
+    for t in range(len(track)):
+        frame_BCHW = to_signed(pose_frame(track, t, track_size, size))[None]
+        first = frame_BCHW if first is None else first
+        video[:, :, t] = resize(frame_BCHW, size)
+    return EncodedPose(encoders.codec.encode(video), encoders.image(first))
+
+
+def pose_frame(track: PoseTrack, t: int, track_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The condition picture of frame ``t`` in the size of the reference picture, uint8 RGB."""
+    canvas = draw_pose(track.keypoints[t], track.scores[t], track_size, (2 * size[0], 2 * size[1]))
+    return np.asarray(Image.fromarray(canvas).resize((track_size[1], track_size[0]), Image.Resampling.BICUBIC))

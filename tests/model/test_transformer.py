@@ -1,0 +1,202 @@
+import csv
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from infra import schema
+from model.checkpoint import build_base, build_model
+from model.conditions import Conditions, assemble
+from model.initialise import base_forward, init_from_base
+from model.names import to_diffusers, to_official
+from model.pose_modules import FAAU, SSAE, TMCM
+from model.transformer import LORA_TARGETS, SteadyDancerTransformer, model_config
+
+
+def batch(b: int, t: int = 3, h: int = 6, w: int = 4, seed: int = 0, image_dim: int = 48, text_dim: int = 32):
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g)
+
+    conditions = assemble(
+        normal(b, 16, t, h, w),
+        normal(b, 16, t, h, w),
+        normal(b, 257, image_dim),
+        normal(b, 257, image_dim),
+        [normal(4 + 3 * n, text_dim) for n in range(b)],
+    )
+    return normal(b, 16, t, h, w), torch.tensor([999.0, 500.5, 3.0][:b]), conditions
+
+
+@pytest.fixture(scope="module")
+def model() -> SteadyDancerTransformer:
+    """Tiny, with every part random, so that every part matters."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return SteadyDancerTransformer(**model_config("tiny")).eval()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ssae", SSAE), ("tmcm", TMCM), ("faau", FAAU)])
+def test_pose_modules_have_the_released_function(real_data, name, kind):
+    vectors = load_file(real_data / "parity/modules.safetensors")
+    module = kind().eval()
+    module.load_state_dict({k.split(".w.")[1]: v for k, v in vectors.items() if k.startswith(f"{name}.w.")})
+    inputs = [vectors["faau.pose"], vectors["faau.ref"]] if name == "faau" else [vectors[f"{name}.x"]]
+    with torch.no_grad():
+        assert (module(*inputs) - vectors[f"{name}.y"]).abs().max() <= 1e-5
+
+
+def test_forward_has_the_released_function(real_data):
+    parity = real_data / "parity"
+    weights, case = load_file(parity / "dit_tiny_weights.safetensors"), load_file(parity / "dit_case_a.safetensors")
+    clip = load_file(parity / "dit_clip_inputs.safetensors")
+    size = {"num_attention_heads": 4, "attention_head_dim": 12, "ffn_dim": 96, "num_layers": 2, "freq_dim": 64}
+    widths = {"text_dim": 32, "image_dim": 1280, "added_kv_proj_dim": 48}
+    model = SteadyDancerTransformer(**model_config("tiny") | size | widths).eval()
+    model.load_state_dict({to_diffusers(name): tensor.float() for name, tensor in weights.items()})
+    y, pose = case["in.y"][None], case["in.condition"][None]
+    features = clip["clip_fea_x"].float(), clip["clip_fea_c"].float()
+    conditions = assemble(y[:, 4:], pose, *features, [case["in.context"]])._replace(
+        y_BCTHW=y, ref_x_BCTHW=case["in.ref_x"][None], ref_c_BCTHW=case["in.ref_c"][None, :16]
+    )
+    with torch.no_grad():
+        fused, aligned = model.read_pose(case["in.x"][None], pose)
+        velocity = model(case["in.x"][None], case["in.t"], conditions)
+    assert (fused - case["mid.cond_fused"]).abs().max() <= 1e-5
+    assert (aligned - case["mid.cond_aligned"]).abs().max() <= 1e-5
+    assert (velocity[0] - case["out"]).abs().max() <= 2e-5
+
+
+def test_wan_14b_has_the_released_tensors(real_data):
+    with torch.device("meta"):
+        state = SteadyDancerTransformer(**model_config("wan-14b")).state_dict()
+    with (real_data / "spec/state_dict.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    expected = {row["official_name"]: row["shape"] for row in rows}
+    assert {to_official(name): "x".join(map(str, tensor.shape)) for name, tensor in state.items()} == expected
+    assert len(state) == 1345
+    assert sum(tensor.numel() for tensor in state.values()) == 16_396_718_736
+    assert all(to_official(to_diffusers(name)) == name for name in expected)
+
+
+def test_sizes():
+    with torch.device("meta"):
+        count = {
+            s: sum(p.numel() for p in SteadyDancerTransformer(**model_config(s)).parameters())
+            for s in ("tiny", "small")
+        }
+    assert 0.5e6 < count["tiny"] < 1.5e6
+    assert 80e6 < count["small"] < 120e6
+
+
+@torch.no_grad()
+def test_a_batch_keeps_its_samples_apart(model):
+    latent, timestep, conditions = batch(3)
+    together = model(latent, timestep, conditions)
+    for i in range(3):
+        alone = model(latent[i : i + 1], timestep[i : i + 1], Conditions(*(part[i : i + 1] for part in conditions)))
+        torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2, 21])
+def test_any_number_of_frames(model, frames):
+    latent, timestep, conditions = batch(1, t=frames, h=4)
+    assert model(latent, timestep, conditions).shape == latent.shape
+
+
+@torch.no_grad()
+def test_every_stream_is_read(model):
+    latent, timestep, conditions = batch(1)
+    velocity = model(latent, timestep, conditions)
+    for name in Conditions._fields:
+        changed = conditions._replace(**{name: 1 - getattr(conditions, name)})
+        assert (model(latent, timestep, changed) - velocity).abs().max() > 1e-5, name
+    # Two timesteps that bf16 cannot tell apart.
+    assert (model(latent, timestep - 1.0, conditions) - velocity).abs().max() > 1e-6
+
+
+@torch.no_grad()
+def test_frame_wise_attention_stays_at_its_place():
+    align, g = FAAU().eval(), torch.Generator().manual_seed(0)
+    pose, latent = (torch.randn(2, 16, 4, 3, 3, generator=g) for _ in range(2))
+    moved = pose.clone()
+    moved[0, :, 0, 1, 2] += 1
+    change = (align(moved, latent) - align(pose, latent)).abs().amax(1)
+    assert (change[0, :, 1, 2] > 0).all()
+    change[0, :, 1, 2] = 0
+    assert change.max() < 1e-6
+
+
+def test_gradient_checkpointing_changes_nothing(model):
+    latent, timestep, conditions = batch(2)
+    gradients = []
+    for checkpointing in (False, True):
+        model.enable_gradient_checkpointing() if checkpointing else model.disable_gradient_checkpointing()
+        model.zero_grad()
+        model(latent, timestep, conditions).square().mean().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    model.disable_gradient_checkpointing()
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_half_precision_stays_close(model):
+    latent, timestep, conditions = batch(1)
+    exact = model(latent, timestep, conditions)
+    half = SteadyDancerTransformer(**model_config("tiny")).eval()
+    half.load_state_dict(model.state_dict())
+    rough = half.to(torch.bfloat16)(latent, timestep, conditions)
+    assert rough.dtype == torch.float32
+    assert (rough - exact).norm() / exact.norm() < 0.03
+
+
+def test_lora_finds_its_targets():
+    from peft import LoraConfig
+
+    model = build_model(schema.Model(), 0)
+    model.add_adapter(LoraConfig(r=4, target_modules=list(LORA_TARGETS)))
+    adapted = {name.split(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
+    assert len(adapted) == 2 * (4 + 4 + 2)
+    latent, timestep, conditions = batch(1)
+    model(latent, timestep, conditions).square().mean().backward()
+    assert model.blocks[0].attn1.to_q.lora_B["default"].weight.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_the_untrained_model_is_the_base_wherever_it_can_be():
+    model, base = build_model(schema.Model(), 3), build_base(schema.Model(), 3)
+    latent, timestep, conditions = batch(2)
+    other = conditions.with_pose_latent(7 * conditions.condition_BCTHW)
+    torch.testing.assert_close(model(latent, timestep, conditions), model(latent, timestep, other), atol=0, rtol=0)
+    tokens = {}
+    model.blocks[0].register_forward_pre_hook(lambda _, args: tokens.update(ours=args[:3]))
+    base.blocks[0].register_forward_pre_hook(lambda _, args: tokens.update(base=args[:3]))
+    model(latent, timestep, conditions.without_pose())
+    velocity = base_forward(base, latent, timestep, conditions)
+    assert velocity.shape == latent.shape
+    count = tokens["base"][0].shape[1]
+    assert tokens["ours"][0].shape[1] == count // 3 * 5
+    video, context, modulation = tokens["ours"]
+    for ours, theirs in zip((video[:, :count], context, modulation), tokens["base"], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_it_learns():
+    latent, _, conditions = batch(1)
+    model = init_from_base(SteadyDancerTransformer(**model_config("tiny")), build_base(schema.Model(), 0)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    g, losses = torch.Generator().manual_seed(0), []
+    for _ in range(40):
+        sigma = 0.6 + 0.4 * torch.rand(1, generator=g)
+        noise = torch.randn(latent.shape, generator=g)
+        velocity = model((1 - sigma) * latent + sigma * noise, 1000 * sigma, conditions)
+        loss = (velocity - (noise - latent)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    assert sum(losses[-10:]) / 10 < 0.8 * float(latent.square().mean()), "no better than calling everything noise"

@@ -1,0 +1,156 @@
+"""Reading and writing video: what is shown when, which way up, and what is refused."""
+
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from model import video
+
+BITS, CELL = 10, 16
+
+
+def coded(number: int, height: int = 64) -> np.ndarray:
+    """A frame that says its number: a row of black and white cells."""
+    bits = np.array([number >> k & 1 for k in range(BITS)], np.uint8)
+    return np.repeat(np.tile(np.repeat(bits * 200 + 28, CELL), (height, 1))[..., None], 3, axis=2)
+
+
+def decoded(image: np.ndarray) -> int:
+    row = image[image.shape[0] // 2, CELL // 2 :: CELL, 1]
+    return int(sum(1 << k for k, value in enumerate(row) if value > 128))
+
+
+CORNERS = np.array([[(250, 20, 20), (20, 250, 20)], [(20, 20, 250), (128, 128, 128)]], np.uint8)
+
+
+def cornered(height: int = 96, width: int = 64) -> np.ndarray:
+    return np.repeat(np.repeat(CORNERS, height // 2, axis=0), width // 2, axis=1)
+
+
+def corners(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    return image[np.ix_([height // 4, 3 * height // 4], [width // 4, 3 * width // 4])].astype(int)
+
+
+def test_what_is_written_is_read(tmp_path):
+    images = [coded(k) for k in range(30)]
+    path = video.write(tmp_path / "a.mp4", images, 25)
+    read = list(video.frames(path))
+    assert [decoded(image) for _, image in read] == list(range(30))
+    assert np.allclose([time for time, _ in read], np.arange(30) / 25, atol=1e-4)
+    assert max(np.abs(image.astype(int) - images[k]).mean() for k, (_, image) in enumerate(read)) < 4
+    info = video.probe(path)
+    assert (info.width, info.height, info.fps, info.declared_frames, info.rotation) == (160, 64, 25.0, 30, 0)
+    assert info.seconds == pytest.approx(30 / 25, abs=0.01)
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path):
+    images = [coded(k) for k in range(12)]
+    once = video.write(tmp_path / "a.mp4", images, 30, metadata={"note": "same"}).read_bytes()
+    assert once == video.write(tmp_path / "b.mp4", iter(images), 30, metadata={"note": "same"}).read_bytes()
+    assert once != video.write(tmp_path / "c.mp4", images[::-1], 30, metadata={"note": "same"}).read_bytes()
+
+
+def test_metadata_is_kept(tmp_path):
+    path = video.write(tmp_path / "a.mp4", [coded(0)], 30, metadata={"clip_id": "x1"})
+    with av.open(str(path)) as container:
+        assert container.metadata["clip_id"] == "x1"
+
+
+@pytest.mark.parametrize("source_fps", [24, 25, 30, 60, 30000 / 1001])
+@pytest.mark.parametrize("start", [0.0, 0.35])
+def test_resampling_takes_the_frame_shown_at_that_moment(tmp_path, source_fps, start):
+    count = round(source_fps * 2)
+    path = video.write(tmp_path / "a.mp4", (coded(k) for k in range(count)), source_fps)
+    got = [decoded(image) for image in video.read_at(path, start, 25, 16)]
+    rate = Fraction(source_fps).limit_denominator(60060)
+    expected = [int((Fraction(start).limit_denominator(100) + Fraction(k, 16)) * rate) for k in range(25)]
+    assert got == expected
+
+
+def test_resampling_follows_an_uneven_clock(tmp_path):
+    gaps = np.random.default_rng(0).choice([1, 2, 3, 5], size=60) / 60
+    times = np.cumsum(gaps) - gaps[0]
+    path = video.write(tmp_path / "a.mp4", (coded(k) for k in range(60)), 30, times=times)
+    assert np.allclose([time for time, _ in video.frames(path)], times, atol=1e-4)
+    moments = 0.1 + np.arange(30) / 16
+    got = [decoded(image) for image in video.read_at(path, 0.1, 30, 16)]
+    assert got == list(np.searchsorted(times, moments + 1e-4, side="right") - 1)
+
+
+def test_asking_for_more_than_there_is(tmp_path):
+    path = video.write(tmp_path / "a.mp4", (coded(k) for k in range(30)), 30)
+    assert len(video.read_at(path, 0, 16, 16)) == 16
+    with pytest.raises(video.UnreadableVideo, match="asked for"):
+        video.read_at(path, 0, 20, 16)
+
+
+def test_frames_are_resized(tmp_path):
+    path = video.write(tmp_path / "a.mp4", [coded(5)] * 8, 8)
+    assert video.read_at(path, 0, 4, 4, size=(32, 80)).shape == (4, 32, 80, 3)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_rotated_videos_come_out_upright(tmp_path, rotation):
+    path = video.write(tmp_path / "a.mp4", [cornered()] * 4, 25, rotation=rotation)
+    info = video.probe(path)
+    assert (info.width, info.height, info.rotation) == (64, 96, rotation)
+    with av.open(str(path)) as container:
+        stored = container.streams.video[0]
+        assert (stored.width, stored.height) == ((96, 64) if rotation % 180 else (64, 96))
+    _, image = next(iter(video.frames(path)))
+    assert np.abs(corners(image) - CORNERS).max() < 25
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_other_readers_turn_the_same_way(tmp_path, rotation):
+    path = video.write(tmp_path / "a.mp4", [cornered()] * 4, 25, rotation=rotation)
+    capture = cv2.VideoCapture(str(path))
+    assert capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    found, image = capture.read()
+    capture.release()
+    assert found and image.shape == (96, 64, 3)
+    assert np.abs(corners(image[..., ::-1]) - CORNERS).max() < 25
+
+
+@pytest.mark.parametrize("content", [b"", b"just text\n" * 50, b"\x00\x00\x00\x18ftypmp42" + bytes(300)])
+def test_what_is_no_video_is_refused(tmp_path, content):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    for read in (video.probe, lambda p: list(video.frames(p)), lambda p: video.read_at(p, 0, 1, 16)):
+        with pytest.raises(video.UnreadableVideo, match=r"a\.mp4"):
+            read(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(video.UnreadableVideo):
+        video.probe(tmp_path / "nowhere.mp4")
+
+
+def test_damage_inside_is_noticed(tmp_path):
+    noise = np.random.default_rng(0)
+    images = [noise.integers(0, 255, (64, 160, 3), dtype=np.uint8) for _ in range(30)]
+    path = video.write(tmp_path / "a.mp4", images, 30)
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + len(data) // 2
+    data[middle : middle + 400] = bytes(255 - byte for byte in data[middle : middle + 400])
+    path.write_bytes(data)
+    with pytest.raises(video.UnreadableVideo):
+        list(video.frames(path))
+
+
+def test_a_file_cut_off_is_refused(tmp_path):
+    path = video.write(tmp_path / "a.mp4", (coded(k) for k in range(30)), 30)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(video.UnreadableVideo):
+        video.probe(path)
+
+
+def test_odd_sizes_and_no_frames_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="even"):
+        video.write(tmp_path / "a.mp4", [np.zeros((33, 64, 3), np.uint8)], 25)
+    with pytest.raises(ValueError, match="no frame"):
+        video.write(tmp_path / "b.mp4", [], 25)
