@@ -20,6 +20,7 @@ from pipelines.stage import Row
 
 MANIFEST, SHARDS = "manifest.parquet", "shards"
 VALIDATION_SHARE = 0.1
+SPLIT_SOURCES = 5
 
 
 def finished(row: Row, gates: tuple[Gate, ...]) -> Row:
@@ -30,9 +31,19 @@ def finished(row: Row, gates: tuple[Gate, ...]) -> Row:
     return {**row, **judge(row, gates)}
 
 
-def split(source_id: str) -> str:
-    """``train`` or ``val``, the same for a source in every dataset."""
-    return "val" if int(source_id[:8], 16) < VALIDATION_SHARE * 2**32 else "train"
+def splits(source_ids: Iterable[str]) -> dict[str, str]:
+    """``train`` or ``val`` (a tenth) of each source, by its hash: the same in every dataset.
+
+    Small sets make two exceptions: where all would be held out none is, and where none would be, of at least
+    SPLIT_SOURCES the one with the lowest hash is.
+    """
+    ids = set(source_ids)
+    held_out = {name for name in ids if int(name[:8], 16) < VALIDATION_SHARE * 2**32}
+    if held_out == ids:
+        held_out = set()
+    elif not held_out and len(ids) >= SPLIT_SOURCES:
+        held_out = {min(ids)}
+    return {name: "val" if name in held_out else "train" for name in ids}
 
 
 def write_shards(
@@ -48,11 +59,9 @@ def write_shards(
     """
     rows = sorted(rows, key=lambda row: row["clip_id"])
     kept = {row["clip_id"]: row for row in rows if row["verdict"] == "kept"}
-    splits = {clip: split(row["source_id"]) for clip, row in kept.items()}
-    if "train" not in splits.values():  # a set of few sources: nothing to train on would help nobody
-        splits = dict.fromkeys(splits, "train")
-    for clip, row in kept.items():
-        row |= {"split": splits[clip], "caption": row.get("sidecar") or motion_caption(row)}
+    split = splits(row["source_id"] for row in kept.values())
+    for row in kept.values():
+        row |= {"split": split[row["source_id"]], "caption": row.get("sidecar") or motion_caption(row)}
 
     def samples():
         for clip, row in kept.items():

@@ -120,10 +120,22 @@ def test_plain_pyarrow_reads_the_manifest(rows, tmp_path):
 
 def test_clips_of_a_source_share_a_split_and_there_is_something_to_train_on(rows, tmp_path):
     held_out = "00000001" + "0" * 56
-    assert dataset.split(held_out) == "val" and dataset.split("f" * 64) == "train"
     mixed = [row(0, source_id=held_out), row(1, source_id=held_out), row(2, source_id="f" * 64)]
     assert [r["split"] for r in written(tmp_path / "a", mixed, tmp_path)] == ["val", "val", "train"]
     assert [r["split"] for r in written(tmp_path / "b", mixed[:2], tmp_path)] == ["train", "train"]
+
+
+hashes = st.sets(st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}"), min_size=1, max_size=40)
+
+
+@given(hashes, hashes)
+def test_a_source_keeps_its_split_as_a_dataset_grows(sources, more):
+    before, after = dataset.splits(sources), dataset.splits(sources | more)
+    assert "train" in before.values()
+    assert len(sources) < dataset.SPLIT_SOURCES or "val" in before.values()
+    by_hash = {name: "val" if int(name[:8], 16) < 0.1 * 2**32 else "train" for name in sources}
+    if before == by_hash and set(after.values()) == {"train", "val"} and "val" in by_hash.values():
+        assert {name: after[name] for name in sources} == before
 
 
 @settings(max_examples=25, deadline=None)
