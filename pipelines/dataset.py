@@ -34,14 +34,14 @@ def finished(row: Row, gates: tuple[Gate, ...]) -> Row:
 def splits(source_ids: Iterable[str]) -> dict[str, str]:
     """``train`` or ``val`` (a tenth) of each source, by its hash: the same in every dataset.
 
-    Small sets make two exceptions: where all would be held out none is, and where none would be, of at least
-    SPLIT_SOURCES the one with the lowest hash is.
+    Small sets make two exceptions: not all are held out, and of at least SPLIT_SOURCES the one with the lowest hash is
+    where no other would be.
     """
     ids = set(source_ids)
     held_out = {name for name in ids if int(name[:8], 16) < VALIDATION_SHARE * 2**32}
     if held_out == ids:
         held_out = set()
-    elif not held_out and len(ids) >= SPLIT_SOURCES:
+    if not held_out and len(ids) >= SPLIT_SOURCES:
         held_out = {min(ids)}
     return {name: "val" if name in held_out else "train" for name in ids}
 
