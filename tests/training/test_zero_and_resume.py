@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import tiny_config, write_encoded
+from encoded_noise import tiny_config, write_encoded
 
 from infra import commits
 from infra.workspace import Workspace
@@ -174,10 +174,9 @@ def kill_a_worker(folder: Path, killed: list[int]) -> None:
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         if list(folder.glob("step-*/COMMIT.json")):
-            mine = psutil.Process().children(recursive=True)
-            workers = [
-                p for p in mine if p.name().startswith("ray::RayTrainWorker") or "RayTrainWorker" in p.cmdline()[0]
-            ]
+            mine = psutil.process_iter(["ppid", "cmdline"])
+            ancestry = {p.pid: p for p in psutil.Process().children(recursive=True)}
+            workers = [p for p in mine if p.pid in ancestry and "RayTrainWorker" in "".join(p.info["cmdline"] or ())]
             os.kill(workers[-1].pid, signal.SIGKILL)
             killed.append(workers[-1].pid)
             return

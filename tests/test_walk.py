@@ -1,0 +1,193 @@
+"""One small walk of the whole chain through the command line, killed twice on its way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from infra import commits
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "resources.memory_gb=2",
+    "resources.disk_gb=0.2",
+    "sample.dancers=3",
+    "sample.faults=false",
+    "sample.seconds=2",
+    "sample.short_side=240",
+    "clip.frames=17",
+    "pose.people_samples=2",
+    "train.stages.0.steps=4",
+    "train.stages.1.steps=4",
+    "train.stages.2.steps=3",
+    "train.checkpoint_every=2",
+    "animate.steps=4",
+    "evaluate.same_source=1",
+    "evaluate.different_source=1",
+]
+
+
+def steadydancer(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "steadydancer.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+
+
+def killed_when(condition, *arguments) -> None:
+    """Starts the command, and kills its process with SIGKILL as soon as ``condition`` holds."""
+    command = [sys.executable, "steadydancer.py", *map(str, arguments)]
+    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not condition():
+            assert driver.poll() is None, f"ended by itself with {driver.returncode} before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory) -> tuple[Path, str]:
+    work = tmp_path_factory.mktemp("walk") / "w"
+    command = ["run", f"work={work}", *SMALL]
+    killed_when(lambda: any(work.glob("units/score-*/*/*/COMMIT.json")), *command)
+    assert commits.find(work / "dataset") is None
+    killed_when(lambda: any(work.glob("checkpoints/stage2/step-*/COMMIT.json")), *command)
+    assert commits.find(work / "stage1") and commits.find(work / "stage2") is None
+    done = steadydancer(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return work, done.stdout
+
+
+def test_the_killed_run_made_the_bytes_of_an_undisturbed_one(walk, tmp_path):
+    work, _ = walk
+    done = steadydancer("curate", f"work={tmp_path / 'u'}", *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    mine, other = commits.read(work / "dataset"), commits.read(tmp_path / "u/dataset")
+    assert mine.files["manifest.parquet"] == other.files["manifest.parquet"]
+    shards = {name: facts for name, facts in mine.files.items() if name.endswith(".tar")}
+    assert shards and shards == {name: facts for name, facts in other.files.items() if name.endswith(".tar")}
+
+
+def test_a_rerun_passes_over_all_of_it(walk):
+    work, _ = walk
+    before = {p: p.stat().st_mtime_ns for p in work.rglob("COMMIT.json")}
+    again = steadydancer("run", f"work={work}", *SMALL)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("committed before") == 8
+    assert {p: p.stat().st_mtime_ns for p in work.rglob("COMMIT.json")} == before
+
+
+def test_every_number_leads_back_to_the_videos(walk):
+    work, _ = walk
+    done = steadydancer("lineage", work / "comparison")
+    assert done.returncode == 0, done.stdout
+    kinds = ("comparison", "evaluation", "checkpoint", "encoded", "dataset", "sample")
+    assert all(f"✓ {kind} " in done.stdout for kind in kinds)
+    assert "✗" not in done.stdout
+
+
+def test_anyone_can_read_the_dataset(walk):
+    import webdataset
+
+    work, _ = walk
+    rows = pq.read_table(work / "dataset/manifest.parquet").to_pylist()
+    kept = {row["clip_id"]: row for row in rows if row["verdict"] == "kept"}
+    assert len(kept) == 3
+    shards = sorted(str(p) for p in (work / "dataset/shards").glob("*.tar"))
+    samples = {s["__key__"]: s for s in webdataset.WebDataset(shards, shardshuffle=False)}
+    assert samples.keys() == kept.keys()
+    for sample in samples.values():
+        assert {"mp4", "pose.npz", "txt", "json"} <= sample.keys()
+        assert json.loads(sample["json"])["bucket"] == kept[sample["__key__"]]["bucket"]
+    with tarfile.open(shards[0]) as tar:
+        assert {(m.mtime, m.uid, m.gid) for m in tar} == {(0, 0, 0)}
+
+
+def test_deepspeeds_own_tools_read_every_stage(walk):
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    work, _ = walk
+    counts = []
+    for stage in (1, 2, 3):
+        weights = get_fp32_state_dict_from_zero_checkpoint(str(work / f"stage{stage}/deepspeed"))
+        assert all(tensor.isfinite().all() for tensor in weights.values())
+        counts.append(sum(tensor.numel() for tensor in weights.values()))
+    assert counts[0] < counts[1] > counts[2], "stages 1 and 3 hold what they trained, and not the frozen weights"
+
+
+def test_stages_start_from_their_parents(walk):
+    work, _ = walk
+    stages = [commits.read(work / f"stage{n}") for n in (1, 2, 3)]
+    for before, after in zip(stages, stages[1:], strict=False):
+        assert before.id in [p.id for p in after.parents]
+    assert len({s.files["model/diffusion_pytorch_model.safetensors"]["sha256"] for s in stages}) == 3
+
+
+def test_mlflow_holds_one_run_per_step_under_one_parent(walk):
+    from mlflow import MlflowClient
+
+    work, _ = walk
+    client = MlflowClient(f"sqlite:///{work / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'steadydancer'")
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    steps = ["sample", "curate", "encode", "stage1", "stage2", "stage3", "evaluate", "compare"]
+    assert sorted(runs) == sorted(["w", *steps]), "a restart continues a run and opens no other"
+    assert {runs[s].data.tags["mlflow.parentRunId"] for s in steps} == {runs["w"].info.run_id}
+    assert {r.info.status for r in runs.values()} == {"FINISHED"}
+    history = client.get_metric_history(runs["stage2"].info.run_id, "loss")
+    assert {m.step for m in history} == {1, 2, 3, 4}
+    assert any(a.path.endswith(".html") for a in client.list_artifacts(runs["compare"].info.run_id))
+
+
+def test_the_stages_are_compared(walk):
+    work, out = walk
+    scores = pq.read_table(work / "evaluation/scores.parquet").to_pandas()
+    assert set(scores["model"]) == {"untrained", "stage1", "stage2", "stage3"}
+    assert scores["pair"].nunique() == 2
+    assert "comparison.html" in out and "mlflow" in out
+
+
+def test_a_corrupted_commit_is_named_with_both_hashes(walk, tmp_path):
+    work, _ = walk
+    manifest = work / "dataset/manifest.parquet"
+    good = manifest.read_bytes()
+    try:
+        manifest.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+        done = steadydancer("run", f"work={work}", *SMALL)
+    finally:
+        manifest.write_bytes(good)
+    assert done.returncode == 1
+    assert "manifest.parquet was changed" in done.stderr
+    assert "expected sha256" in done.stderr and "found    sha256" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_work_folder_of_another_config_is_refused(walk):
+    work, _ = walk
+    done = steadydancer("run", f"work={work}", *SMALL, "train.stages.0.lr=0.5")
+    assert done.returncode == 2
+    assert "train.stages.0.lr" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_an_unreadable_source_folder_is_told(tmp_path):
+    (tmp_path / "videos").mkdir(mode=0)
+    done = steadydancer("curate", f"work={tmp_path / 'w'}", *SMALL, f"sources={tmp_path / 'videos'}")
+    assert done.returncode == 1 and str(tmp_path / "videos") in done.stderr
+
+
+def test_sources_without_videos_are_told_and_leave_nothing(tmp_path):
+    (tmp_path / "videos").mkdir()
+    done = steadydancer("curate", f"work={tmp_path / 'w'}", *SMALL, f"sources={tmp_path / 'videos'}")
+    assert done.returncode == 1
+    assert str(tmp_path / "videos") in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "w/dataset").exists()
