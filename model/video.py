@@ -11,6 +11,9 @@ import numpy as np
 
 from infra.errors import SteadyDancerError
 
+SEEK_MARGIN = 1.0
+"""Seconds."""
+
 
 class UnreadableVideo(SteadyDancerError):
     """The file is no video, is damaged, or holds no frame."""
@@ -79,22 +82,36 @@ def probe(path: Path | str) -> VideoInfo:
         )
 
 
-def frames(path: Path | str) -> Iterator[tuple[float, np.ndarray]]:
-    """Every frame as (seconds from the first frame, (H, W, 3) upright RGB). Raises UnreadableVideo on damage."""
+def frames(path: Path | str, start: float = 0.0) -> Iterator[tuple[float, np.ndarray]]:
+    """Every frame as (seconds from the first frame, (H, W, 3) upright RGB). Raises UnreadableVideo on damage.
+
+    From a key frame on that lies at least SEEK_MARGIN before ``start``: the cost of a window does not grow with its
+    place in the file.
+    """
     with _open(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        start = None
+        origin = None
         try:
+            if start > SEEK_MARGIN:
+                first = next(container.decode(stream), None)
+                if first is not None and first.pts is not None:
+                    origin = float(first.pts * first.time_base)
+                    target = int((origin + start - SEEK_MARGIN) / stream.time_base)
+                    container.seek(target, stream=stream)
             for frame in container.decode(stream):
-                if frame.is_corrupt or frame.pts is None:
+                if frame.pts is None:
                     raise UnreadableVideo(f"{path}: a frame is damaged.")
                 time = float(frame.pts * frame.time_base)
-                start = time if start is None else start
-                yield time - start, _upright(frame)
+                origin = time if origin is None else origin
+                if frame.is_corrupt:
+                    if time - origin < start - SEEK_MARGIN / 2:
+                        continue  # it leans on frames before the key frame, which were not decoded
+                    raise UnreadableVideo(f"{path}: a frame is damaged.")
+                yield time - origin, _upright(frame)
         except av.FFmpegError as error:
             raise UnreadableVideo(f"{path}: decoding failed ({error}).") from error
-    if start is None:
+    if origin is None:
         raise UnreadableVideo(f"{path}: no frame of it can be decoded.")
 
 
@@ -111,7 +128,7 @@ def read_at(path: Path | str, start: float, count: int, fps: float, size: tuple[
     def fit(image: np.ndarray) -> np.ndarray:
         return image if size is None else resize(image, size)
 
-    for time, image in frames(path):
+    for time, image in frames(path, start):
         if previous is not None:
             while len(out) < count and start + len(out) / fps < time - tolerance:
                 out.append(fit(previous))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infra.errors import SteadyDancerError
-from training.trainer import Job, work
+from training.job import Job
 
 STOP_SECONDS = 120.0
 """How long an interrupted run may take to write its last checkpoint."""
@@ -132,3 +132,19 @@ def _show(job: Job, live: Path, fitting: threading.Thread, console: Console) -> 
             if not alive:
                 return
             time.sleep(0.2)
+
+
+def work(job: Job) -> dict:
+    """The function that Ray Train runs in every worker. This file is light, since Ray's controller imports it too.
+
+    A SteadyDancerError is met by all ranks together and is returned, not raised: a restart would meet it again.
+    """
+    from training import engine, prebuild
+    from training.trainer import Trainer
+
+    prebuild.load(job.compiled_op)
+    engine.start()
+    try:
+        return {"finished": Trainer(job).run()}
+    except SteadyDancerError as error:
+        return {"error": error}

@@ -31,8 +31,8 @@ def train_stage(config: Config, workspace: Workspace, run: StepRun | None, numbe
     not finite, and for workers that die too often.
     """
     from training.checkpoint import Checkpoints
+    from training.job import Job
     from training.launch import run_workers
-    from training.trainer import Job
 
     console = Console()
     started = time.perf_counter()
@@ -78,11 +78,10 @@ def show(commit: Commit, console: Console) -> None:
     table = Table(title=f"Stage {meta['stage']}: {meta['objective'].replace('_', ' ')}", title_justify="left")
     for column in ("loss", "start", "end", "change"):
         table.add_column(column, justify="left" if column == "loss" else "right")
-    rows = [("validation, fixed noise", meta["validation"]["start"]["loss"], meta["validation"]["end"]["loss"])]
+    rows = [("validation at fixed noise", meta["validation"]["start"]["loss"], meta["validation"]["end"]["loss"])]
     for part in [name for name in meta["validation"]["start"] if name != "loss"]:
         if len(meta["validation"]["start"]) > 2:
             rows.append((f"  {part}", meta["validation"]["start"][part], meta["validation"]["end"][part]))
-    rows.append(("training, first and last tenth", meta["losses"]["first_tenth"], meta["losses"]["last_tenth"]))
     for name, start, end in rows:
         table.add_row(name, f"{start:.5f}", f"{end:.5f}", f"{100 * (end / start - 1):+.1f} %" if start else "")
     table.caption = (
@@ -136,8 +135,6 @@ def _publish(config: Config, workspace: Workspace, number: int, state: Commit, p
 
     stage = config.train.stages[number - 1]
     progress = json.loads((state.path / "progress.json").read_text())
-    losses = [row["loss"] for row in progress["history"]]
-    tenth = max(1, len(losses) // 10)
     meta = {
         "stage": number,
         "objective": stage.objective,
@@ -146,7 +143,6 @@ def _publish(config: Config, workspace: Workspace, number: int, state: Commit, p
         "workers": config.train.workers,
         "zero": config.train.zero,
         "validation": progress["validation"],
-        "losses": {"first_tenth": sum(losses[:tenth]) / tenth, "last_tenth": sum(losses[-tenth:]) / tenth},
     }
     target, identity = workspace.stage(number), stage_values(config, number)
     with commits.write(target, KIND, config=identity, parents=parents, meta=meta) as folder:

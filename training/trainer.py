@@ -4,8 +4,7 @@ import json
 import math
 import resource
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -13,12 +12,12 @@ import torch.distributed as dist
 from infra import commits
 from infra.errors import SteadyDancerError
 from infra.schema import Config
-from infra.tracking import StepRun
 from model.checkpoint import build_model, load_model
 from training import engine as deepspeed_engine
 from training.adapters import make_trainable
 from training.checkpoint import Checkpoints, Progress, from_rank_0
 from training.data import EncodedDataset
+from training.job import Job
 from training.objectives import Example, build_objective
 from training.randomness import Draws, Randomness
 
@@ -28,24 +27,6 @@ VALIDATION_CLIPS = 2
 
 class NonFiniteLoss(SteadyDancerError):
     """The loss or its gradient is NaN or infinite. Nothing was written since the last checkpoint."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything a worker process has to know."""
-
-    config: Config
-    number: int
-    """1, 2 or 3."""
-    identity: dict
-    """The part of the config that decides what comes out."""
-    encoded: str
-    parent: str | None
-    """Commit of the stage before; none: the base model."""
-    folder: Path
-    """Holds the checkpoints, and the files ``live.json`` (worker to driver) and ``stop`` (driver to worker)."""
-    run: StepRun | None = None
-    compiled_op: Path | None = None
 
 
 class Trainer:
@@ -204,21 +185,6 @@ class Trainer:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             observed = {"step_seconds": seconds, "peak_memory_gb": peak}
             self.job.run.log_metrics({**row, **observed}, step=row["step"])
-
-
-def work(job: Job) -> dict:
-    """The function that Ray Train runs in every worker.
-
-    A SteadyDancerError is met by all ranks together and is returned, not raised: a restart would meet it again.
-    """
-    from training import prebuild
-
-    prebuild.load(job.compiled_op)
-    deepspeed_engine.start()
-    try:
-        return {"finished": Trainer(job).run()}
-    except SteadyDancerError as error:
-        return {"error": error}
 
 
 def starting_model(config: Config, parent: str | None):

@@ -14,10 +14,13 @@ The same settings and seed give the same bytes, whatever the number of workers.
 """
 
 import json
+import os
+import signal
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
@@ -106,7 +109,7 @@ def _recorded(folder: Path, planned: list[Take], workers: int) -> Iterable[tuple
         for take in planned:
             yield take.name, record(folder, take)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
         longest = sorted(planned, key=lambda take: -take.seconds * take.scripts[0].fps)
         running = {pool.submit(record, folder, take): take.name for take in longest}
         try:
@@ -115,6 +118,18 @@ def _recorded(folder: Path, planned: list[Take], workers: int) -> Iterable[tuple
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _start_worker() -> None:
+    """One thread, quiet on Ctrl-C (the parent answers for it), and ended with its parent even where that was killed."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _progress(shown: bool, total: int):

@@ -71,6 +71,21 @@ def test_resampling_takes_the_frame_shown_at_that_moment(tmp_path, source_fps, s
     assert got == expected
 
 
+@pytest.mark.parametrize("start", [0.9, 1.5, 9.0, 17.33])
+def test_a_late_window_is_the_same_as_by_decoding_all_before_it(tmp_path, start):
+    noise = np.random.default_rng(0).integers(-20, 20, (600, 64, 160, 3))
+    images = [(coded(k) + noise[k]).astype(np.uint8) for k in range(600)]
+    path = video.write(tmp_path / "a.mp4", images, 30)
+    late = video.read_at(path, start, 17, 16.0)
+    whole = video.read_at(path, 0.0, 310, 16.0)
+    times = start + np.arange(17) / 16
+    assert [decoded(image) for image in late] == [int(t * 30 + 1e-3) for t in times]
+    exact = [k for k, t in enumerate(times) if abs(t * 16 - round(t * 16)) < 1e-9]
+    assert all((late[k] == whole[round(times[k] * 16)]).all() for k in exact)
+    first = next(iter(video.frames(path, start)))[0]
+    assert first <= start and first >= start - 1.0 - 250 / 30
+
+
 def test_resampling_follows_an_uneven_clock(tmp_path):
     gaps = np.random.default_rng(0).choice([1, 2, 3, 5], size=60) / 60
     times = np.cumsum(gaps) - gaps[0]

@@ -111,7 +111,6 @@ def test_the_table_says_what_fell(workspace, capsys):
             "start": {"loss": 2.0, "fidelity": 1.5, "distill": 0.5},
             "end": {"loss": 1.0, "fidelity": 0.9, "distill": 0.1},
         },
-        "losses": {"first_tenth": 3.0, "last_tenth": 1.5},
     }
     with commits.write(workspace.stage(2), KIND, meta=meta) as draft:
         (draft / "weights").write_text("none")

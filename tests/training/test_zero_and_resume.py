@@ -21,8 +21,8 @@ LONG = ("train.stages.0.steps=20", "train.checkpoint_every=4", "train.max_failur
 
 def make_job(workspace: Workspace, folder: Path, number: int, *overrides: str):
     from training import prebuild
+    from training.job import Job
     from training.stages import stage_values
-    from training.trainer import Job
 
     config = tiny_config(*overrides)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,14 +47,14 @@ def runs(root: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
 def rank_of_two(root: str, rank: int) -> None:
     import torch.distributed as dist
 
-    from training import trainer
+    from training.launch import work
 
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", GLOO_SOCKET_IFNAME="lo")
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     dist.init_process_group("gloo", store=dist.FileStore(f"{root}/store", 2), rank=rank, world_size=2)
     workspace = Workspace(Path(root))
     for name, (number, overrides) in runs(Path(root)).items():
-        returned = trainer.work(make_job(workspace, Path(root) / name, number, *overrides))
+        returned = work(make_job(workspace, Path(root) / name, number, *overrides))
         assert returned == {"finished": True}, returned
 
 

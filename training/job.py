@@ -1,0 +1,25 @@
+"""What goes from the driver to the worker processes. Imports nothing heavy: Ray's controller reads this file too."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.schema import Config
+from infra.tracking import StepRun
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker process has to know."""
+
+    config: Config
+    number: int
+    """1, 2 or 3."""
+    identity: dict
+    """The part of the config that decides what comes out."""
+    encoded: str
+    parent: str | None
+    """Commit of the stage before; none: the base model."""
+    folder: Path
+    """Holds the checkpoints, and the files ``live.json`` (worker to driver) and ``stop`` (driver to worker)."""
+    run: StepRun | None = None
+    compiled_op: Path | None = None
