@@ -67,8 +67,8 @@ class Clip(Section):
 
 class Pose(Section):
     estimator: Literal["mediapipe", "dwpose"] = "mediapipe"
-    detector: str | None = Field(None, description="DWPose: YOLOX-L ONNX, local path or hub id")
-    weights: str | None = Field(None, description="DWPose: pose ONNX, local path or hub id")
+    detector: str | None = Field(None, description="DWPose: YOLOX-L ONNX, local path")
+    weights: str | None = Field(None, description="DWPose: pose ONNX, local path")
     people_samples: Positive = Field(5, description="frames of a window on which people are counted")
 
 

@@ -227,7 +227,7 @@ def test_no_clip_kept_is_an_error_with_the_reasons_and_nothing_is_committed(two_
 
 def test_a_breach_refuses_the_commit_and_names_rule_and_clip(two_workers, corpus, tmp_path, monkeypatch):
     splits = iter(["train", None])
-    monkeypatch.setattr("pipelines.dataset.split", lambda source_id: next(splits))
+    monkeypatch.setattr("pipelines.dataset.splits", lambda ids: dict(zip(sorted(set(ids)), splits, strict=True)))
     with pytest.raises(DatasetRefused, match=r"kept: split is there: clips [0-9a-f]{20}"):
         curated([corpus / "good0.mp4", corpus / "good1.mp4"], tmp_path / "work")
     assert commits.find(tmp_path / "work" / "dataset") is None
