@@ -23,13 +23,13 @@ setup: $(READY)
 
 # Set-up again when the dependencies change. The compiled DeepSpeed op is cached under the user's cache folder.
 $(READY): pyproject.toml constraints.txt
-	@infra/deploy/system-packages.sh
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11"; exit 1; }
+	@infra/deploy/system-packages.sh $(PYTHON)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "Python 3.11 or 3.12 is needed (MediaPipe has no other); name one with: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dwpose,s3,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[embedded,dwpose,s3,dev]'
 	$(BIN)/python -m training.prebuild
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) work build *.egg-info
+	rm -rf $(VENV) build *.egg-info

@@ -47,6 +47,10 @@ def _load(config: str | None, overrides: list[str] | None, print_config: bool):
     return loaded
 
 
+def _seeded(overrides: list[str] | None, seed: int | None) -> list[str]:
+    return [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
+
+
 def _run(names: list[str], config: str | None, overrides: list[str] | None, print_config: bool) -> None:
     if (loaded := _load(config, overrides, print_config)) is not None:
         from infra.chain import run_chain
@@ -75,13 +79,13 @@ def _steps(config) -> list:
 def sample(
     folder: Annotated[Path, typer.Argument(help="New folder for the corpus.")],
     overrides: Overrides = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same as seed=N.")] = None,
     config: ConfigOption = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
 ) -> None:
     """Render dancers with known joints and planted faults."""
-    if (loaded := _load(config, [*(overrides or []), f"seed={seed}"], print_config)) is not None:
+    if (loaded := _load(config, _seeded(overrides, seed), print_config)) is not None:
         from pipelines.sample.corpus import write_sample
 
         write_sample(folder, loaded.sample, loaded.seed)
@@ -123,7 +127,7 @@ def animate(
     checkpoint: Annotated[Path, typer.Option(exists=True, file_okay=False, help="A stage's committed folder.")],
     overrides: Overrides = None,
     prompt: str = "",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same as seed=N.")] = None,
     config: ConfigOption = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
@@ -132,7 +136,7 @@ def animate(
 
     Do not animate people who have not agreed to it, and do not pass results off as recordings.
     """
-    if (loaded := _load(config, [*(overrides or []), f"seed={seed}"], print_config)) is not None:
+    if (loaded := _load(config, _seeded(overrides, seed), print_config)) is not None:
         from model.command import animate_files
 
         animate_files(loaded, image=image, driving=driving, out=out, checkpoint=checkpoint, prompt=prompt)

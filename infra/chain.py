@@ -37,11 +37,14 @@ def run_chain(config: Config, steps: Iterable[Step], console: Console | None = N
     commits: list[Commit] = []
     with claim(config) as workspace, ExitStack() as running:
         tracking = chain_run = None
+        passed: list[tuple[Step, Commit]] = []
         for step in steps:
             commit = _committed(step, workspace)
             if commit is None:
                 if tracking is None:
                     tracking, chain_run = _start(config, workspace, running, console)
+                    for done, made in passed:
+                        tracking.repair(done.name, chain_run, made)
                 console.rule(f"[bold]{step.name}", align="left")
                 arguments = () if step.number is None else (step.number,)
                 with tracking.step(step.name, chain_run) as run:
@@ -49,6 +52,7 @@ def run_chain(config: Config, steps: Iterable[Step], console: Console | None = N
                     commit = read(step.target(workspace))
                     tracking.record(run, commit)
             else:
+                passed.append((step, commit))
                 console.rule(f"[bold]{step.name}[/] [dim]committed before as {commit.id[:12]}", align="left")
             if step.show is not None:
                 _function(step.show)(commit, console)

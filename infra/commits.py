@@ -127,7 +127,7 @@ def read(uri: str | Path) -> Commit:
     location = f"{root.rstrip('/')}/{COMMIT_FILE}"
     try:
         record = json.loads(filesystem.cat_file(location))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NotCommitted(
             f"{uri} holds no committed artifact ({COMMIT_FILE} is missing).",
             "Check the path, or run the step that writes it.",
@@ -149,6 +149,8 @@ def read(uri: str | Path) -> Commit:
         )
     if commit.config_hash != config_hash(commit.config):
         raise CorruptArtifact(f"{uri}/{COMMIT_FILE}: the recorded config does not have the recorded hash.", _REMAKE)
+    if outside := [name for name in commit.files if name.startswith("/") or ".." in name.split("/")]:
+        raise CorruptArtifact(f"{uri}/{COMMIT_FILE} names files outside of its folder: {outside[0]}.", _REMAKE)
     sizes = _sizes(filesystem, root)
     for name, facts in commit.files.items():
         found = sizes.get(name)
@@ -281,14 +283,14 @@ def _sizes(filesystem, root: str) -> dict[str, int]:
 
 
 def _draft_prefix(target: Path, pid: int | str | None = None) -> str:
-    return f".{target.name}.draft-{socket.gethostname()}-{os.getpid() if pid is None else pid}-"
+    return f".{target.name}.draft~{socket.gethostname()}~{os.getpid() if pid is None else pid}~"
 
 
 def _sweep_drafts_of_the_dead(target: Path) -> None:
     """Removes what a killed process of this machine left half-written of this artifact."""
-    start = _draft_prefix(target, "").removesuffix("-")
+    start = _draft_prefix(target, "").removesuffix("~")
     for draft in target.parent.iterdir():
         if draft.name.startswith(start):
-            owner = int(draft.name.removeprefix(start).split("-")[0])
+            owner = int(draft.name.removeprefix(start).split("~")[0])
             if owner != os.getpid() and not Path(f"/proc/{owner}").exists():
                 shutil.rmtree(draft, ignore_errors=True)

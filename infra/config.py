@@ -52,7 +52,10 @@ def override(data: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> Co
         except yaml.YAMLError as error:
             raise UsageError(f"Override {item!r}: the value is not valid YAML ({error}).") from None
         _check_name(key.split("."))
-        _assign(data, key.split("."), value)
+        try:
+            _assign(data, key.split("."), value)
+        except (IndexError, TypeError, AttributeError, ValueError):
+            raise UsageError(f"{key}: the list there has no entry of that number.", "Give the whole list.") from None
     return validate(data)
 
 
@@ -72,7 +75,7 @@ def dump(config: Config) -> str:
 
 def section_values(config: Config, *names: str) -> dict[str, Any]:
     """The named sections as plain data, without the keys that do not change what comes out."""
-    values = _identity(config)
+    values = identity(config)
     return {name: values[name] for name in names}
 
 
@@ -88,9 +91,14 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def identity(config: Config) -> dict[str, Any]:
-    """All keys that change what comes out, as plain data."""
-    return _identity(config)
+def identity(value: Any) -> Any:
+    """All keys of a config (or of a part of one) that change what comes out, as plain data."""
+    if isinstance(value, BaseModel):
+        kept = {n: identity(getattr(value, n)) for n in type(value).model_fields if not _operational(value, n)}
+        return {n: v for n, v in kept.items() if v != {}}
+    if isinstance(value, (list, tuple)):
+        return [identity(v) for v in value]
+    return value
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -139,8 +147,6 @@ def _check_name(keys: list[str]) -> None:
                 raise UsageError(_unknown(where, key, kind))
             kind = _plain(kind.model_fields[key].annotation)
         elif typing.get_origin(kind) in (list, tuple) and key.isdigit():
-            if typing.get_origin(kind) is list and kind is not list and key not in "012":
-                raise UsageError(f"{where}: the index must be 0, 1 or 2.")
             kind = _plain(typing.get_args(kind)[0])
         else:
             raise UsageError(f"{'.'.join(keys[:depth])} has no keys inside it, {where!r} asks for one.")
@@ -184,15 +190,6 @@ def _explain(problem: dict[str, Any]) -> str:
 def _operational(model: BaseModel, name: str) -> bool:
     extra = type(model).model_fields[name].json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("operational"))
-
-
-def _identity(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        kept = {n: _identity(getattr(value, n)) for n in type(value).model_fields if not _operational(value, n)}
-        return {n: v for n, v in kept.items() if v != {}}
-    if isinstance(value, (list, tuple)):
-        return [_identity(v) for v in value]
-    return value
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -103,7 +103,7 @@ def _weights(part: str, where: str | None, needed: bool, option: str) -> Row:
 def _services(config: Config) -> list[Row]:
     rows = []
     for source in config.sources or []:
-        found = "://" in source or Path(source).expanduser().exists()
+        found = Path(source).expanduser().exists()
         rows.append(("source", GOOD if found else BAD, source, "" if found else "no such file or folder"))
     s3 = bool(importlib.util.find_spec("s3fs"))
     found = (GOOD, "s3fs", "") if s3 else (OPEN, "local folders only", "pip install -e '.[s3]'")

@@ -25,10 +25,6 @@ class StepRun:
     tracking_uri: str
     run_id: str
 
-    @classmethod
-    def attach(cls, tracking_uri: str, run_id: str) -> "StepRun":
-        return cls(tracking_uri, run_id)
-
     @cached_property
     def client(self):
         return _client(self.tracking_uri)
@@ -87,6 +83,13 @@ class Tracking:
         run = self._open(name, run_name=name, tags={"mlflow.parentRunId": parent.run_id})
         with self._ended(run):
             yield run
+
+    def repair(self, name: str, parent: StepRun, commit: Commit) -> None:
+        """Ends the run of a step that was killed after its commit and before its run was told."""
+        run = self._open(name, run_name=name, tags={"mlflow.parentRunId": parent.run_id})
+        with self._ended(run):
+            if "steadydancer.commit" not in self.client.get_run(run.run_id).data.tags:
+                self.record(run, commit)
 
     def record(self, run: StepRun, commit: Commit) -> None:
         """Ties a run to the artifact it made."""

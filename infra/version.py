@@ -1,5 +1,6 @@
 """Which code made an artifact."""
 
+import shutil
 import subprocess
 from functools import cache
 from importlib import metadata
@@ -12,6 +13,8 @@ def code_version() -> str:
     package = metadata.version("steadydancer-train")
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
+        return package
+    if shutil.which("git") is None:
         return package
     described = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from infra.config import differences, identity, load, override
+from infra.config import differences, identity, load, override, validate
 from infra.errors import SteadyDancerError, UsageError
 from infra.schema import Config, Resources
 
@@ -97,7 +97,7 @@ def claim(config: Config) -> Iterator[Workspace]:
 
 
 def owning_config(folder: Path | str) -> dict | None:
-    """The identity recorded in a work folder, or None where there is none."""
+    """The whole config recorded in a work folder, or None where there is none."""
     path = Path(folder).expanduser() / OWNER_FILE
     return _owner(path.parent)["config"] if path.is_file() else None
 
@@ -118,22 +118,26 @@ def _owner(folder: Path) -> dict:
 
 
 def _belongs(folder: Path, config: Config) -> None:
-    mine = identity(config)
+    chain = uuid.uuid4().hex
     if (theirs := owning_config(folder)) is not None:
-        if changed := differences(theirs, mine):
+        changed = differences(identity(validate(theirs)), identity(config))
+        if not changed:
+            return
+        if any(folder.glob("*/COMMIT.json")) or (folder / "checkpoints").exists():
             lines = [f"  {key}: the folder has {old!r}, this run asks for {new!r}" for key, old, new in changed]
             raise UsageError(
                 f"{folder} belongs to another config:\n" + "\n".join(lines),
                 "Use another folder (work=...), or ask for what the folder has.",
             )
-        return
-    if others := sorted(p.name for p in folder.iterdir() if p.name != ".lock"):
+        chain = _owner(folder)["chain"]  # nothing was made by the other config yet: its first run failed
+    elif others := sorted(p.name for p in folder.iterdir() if p.name != ".lock"):
         raise UsageError(
             f"{folder} is not a work folder: it holds {others[0]!r} and no {OWNER_FILE}.",
             "Name a new or an empty folder (work=...).",
         )
     draft = folder / f".{OWNER_FILE}.draft"
-    draft.write_text(yaml.safe_dump({"chain": uuid.uuid4().hex, "config": mine}, sort_keys=False))
+    record = {"chain": chain, "config": config.model_dump(mode="json")}
+    draft.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     draft.rename(folder / OWNER_FILE)
 
 
@@ -154,10 +158,12 @@ def machine_suffices(resources: Resources, folder: Path) -> None:
             "Free some, use a larger machine, or lower resources.memory_gb if the work is smaller than the preset.",
         )
     existing = next(p for p in [folder, *folder.parents] if p.exists())
-    disk = shutil.disk_usage(existing).free / 2**30
+    used = sum(path.lstat().st_size for path in folder.rglob("*")) if folder.is_dir() else 0
+    disk = (shutil.disk_usage(existing).free + used) / 2**30
     if resources.disk_gb > disk:
         raise SteadyDancerError(
-            f"resources.disk_gb={resources.disk_gb:g}, {disk:.1f} GiB are free where {folder} lies.",
+            f"resources.disk_gb={resources.disk_gb:g}, {disk:.1f} GiB are free where {folder} lies, "
+            "what it holds already counted in.",
             "Free some, choose another work folder, or lower resources.disk_gb if the work is smaller than the preset.",
         )
 
@@ -167,4 +173,9 @@ def _cgroup_memory() -> float:
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if not limit.is_file() or not used.is_file() or (text := limit.read_text().strip()) == "max":
         return float("inf")
-    return int(text) - int(used.read_text())
+    cache = sum(
+        int(line.split()[1])
+        for line in (limit.parent / "memory.stat").read_text().splitlines()
+        if line.startswith(("inactive_file ", "active_file "))  # given back when asked for
+    )
+    return int(text) - int(used.read_text()) + cache

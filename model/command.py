@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from infra import commits
 from infra.errors import SteadyDancerError
-from infra.schema import Config
+from infra.schema import Clip, Config, Encode, Model
 from model import video
 from model.animate import animate
 from model.checkpoint import load_model
@@ -26,15 +27,24 @@ def animate_files(config: Config, *, image: Path, driving: Path, out: Path, chec
     ``checkpoint`` is a stage's committed folder. Model, inputs and seed go into the file's metadata. Raises
     SteadyDancerError for a picture without a person, a driving that is too short, and folders that hold no checkpoint.
     """
+    if out.suffix != ".mp4":
+        raise SteadyDancerError(f"{out}: the video is written as mp4.", "End the name in .mp4.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SteadyDancerError(f"{out.parent} cannot be made: {error.strerror}.", "Choose another --out.") from None
     commit = commits.verify(checkpoint)
     if commit.kind != "checkpoint":
         raise SteadyDancerError(f"{checkpoint} is a {commit.kind}, not a checkpoint.", "Give a stage's folder.")
-    picture, estimator, clip = read_picture(image), build_estimator(config.pose), config.clip
+    trained = commit.config  # what it was trained with decides how it is used, whatever config is loaded
+    encode, size = Encode(**trained["encode"]), Model(**trained["model"])
+    picture, estimator, clip = read_picture(image), build_estimator(config.pose), Clip(**trained["clip"])
     size = picture.shape[:2]
     if not (people := estimator.estimate(picture[None])):
         raise SteadyDancerError(f"{image}: nobody was found in it.", "Use a picture that shows one person.")
     track, track_size = read_driving(driving, clip.frames, clip.fps, estimator)
-    model, encoders = load_model(commit.path / "model"), build_encoders(config.encode, config.model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, encoders = load_model(commit.path / "model", device=device), build_encoders(encode, size, device)
     columns = TextColumn("Animating"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
@@ -53,7 +63,6 @@ def animate_files(config: Config, *, image: Path, driving: Path, out: Path, chec
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     made = f"steadydancer model={commit.id} image={image.name} driving={driving.name} seed={config.seed}"
-    out.parent.mkdir(parents=True, exist_ok=True)
     video.write(out, frames, clip.fps, metadata={"comment": made})
     Console().print(
         f"{out}: {len(frames)} frames of {size_text(frames.shape[1:3])} from a picture of {size_text(size)}."

@@ -138,7 +138,10 @@ def read_at(path: Path | str, start: float, count: int, fps: float, size: tuple[
     while previous is not None and len(out) < count and start + len(out) / fps <= previous_time + 1 / fps:
         out.append(fit(previous))
     if len(out) < count:
-        raise UnreadableVideo(f"{path}: {count} frames at {fps:g} fps from {start:.2f} s asked for, {len(out)} there.")
+        raise UnreadableVideo(
+            f"{path}: {count} frames at {fps:g} fps from {start:.2f} s asked for, {len(out)} there.",
+            f"Use a video of at least {start + count / fps:.2f} s, or fewer frames (clip.frames).",
+        )
     return np.stack(out)
 
 

@@ -87,7 +87,7 @@ FAULTS = {
     "damaged": "the file starts well and breaks later",
     "duplicate": "the same bytes as another source",
     "too_short": "the shot is shorter than a clip",
-    "failed": "a stage raised; tried again by the next run",
+    "failed": "a stage raised; tried again when the dataset is made again",
 }
 """Reasons that no gate gives: there was nothing to score."""
 

@@ -1,10 +1,12 @@
 """The step `curate`: videos in, a committed dataset out."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from infra import commits
@@ -80,6 +82,7 @@ def curate(
     if not counts["kept"]:
         Console().print(_funnel_table(counts))
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts["rejected"].items())
+        _print_failures(rows, Console())
         raise SteadyDancerError(
             f"No clip was kept: {counts['found']} found, rejected for {reasons}. Nothing was committed.",
             f"Look at the sources, or loosen the gates ({config.curate.gates}).",
@@ -133,6 +136,15 @@ def _progressing(rows, described: list[Row]):
 def show(commit: Commit, console: Console) -> None:
     """The funnel of a dataset as a table."""
     console.print(_funnel_table(commit.meta["funnel"]))
+    if "failed" in commit.meta["funnel"]["rejected"]:
+        _print_failures(dataset.read_manifest(commit.path / dataset.MANIFEST), console)
+        console.print(f"To try these again, and only these, delete {commit.uri} and run the same command.")
+
+
+def _print_failures(rows: list[Row], console: Console) -> None:
+    """What raised, each message once with the number of clips it cost."""
+    for error, number in Counter(row["error"] for row in rows if row["reason"] == "failed").most_common(5):
+        console.print(f"[red]failed[/] {number} x {escape(error)}", soft_wrap=True)
 
 
 def _funnel_table(counts: dict[str, Any]) -> Table:

@@ -124,7 +124,7 @@ def funnel(rows: Iterable[Row]) -> dict[str, Any]:
     rows = list(rows)
     reasons = Counter(row["reason"] for row in rows if row["verdict"] == "rejected")
     return {
-        "sources": len({row["source"] for row in rows}),
+        "sources": len({(row["source"], row.get("source_id")) for row in rows}),
         "found": len(rows),
         "rejected": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         "kept": sum(row["verdict"] == "kept" for row in rows),

@@ -25,7 +25,7 @@ def find(places: Iterable[str | Path]) -> list[tuple[Path, str]]:
     found, places = set(), [Path(place).expanduser() for place in places]
     for place in places:
         if place.is_dir():
-            found.update((path, path.relative_to(place).as_posix()) for path in _walk(place))
+            found.update((path, _text(path.relative_to(place).as_posix())) for path in _walk(place))
         elif not place.exists():
             raise SourceError(
                 f"Source {place} does not exist.", "Correct `sources`: folders of videos, or video files."
@@ -35,13 +35,18 @@ def find(places: Iterable[str | Path]) -> list[tuple[Path, str]]:
                 f"Source {place} is not a video by its name.", f"Expected: {', '.join(sorted(SUFFIXES))}."
             )
         else:
-            found.add((place, place.name))
+            found.add((place, _text(place.name)))
     if not found:
         searched = ", ".join(map(str, places)) or "no place"
         raise SourceError(
             f"No video found in {searched}.", f"Looked for {', '.join(sorted(SUFFIXES))} in all subfolders."
         )
     return sorted(found, key=lambda item: (item[1], str(item[0])))
+
+
+def _text(name: str) -> str:
+    """A file's name as text that any file format can hold; bytes that are not UTF-8 become a question mark."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _walk(folder: Path) -> Iterable[Path]:

@@ -118,6 +118,12 @@ def flow(steps: Sequence[Unit | Stage], rows: Sequence[Row]) -> Iterator[Row]:
             "num_gpus": max(stage.num_gpus for stage in stages),
             "memory": max(stage.memory for stage in stages),
         }
+        if needs["memory"] > (there := ray.cluster_resources().get("memory", 0)):
+            raise PipelineError(
+                f"{type(stages[0]).__name__} and what follows it need {needs['memory'] / 2**30:g} GiB in one task, "
+                f"Ray has {there / 2**30:.1f}.",
+                f"Set resources.memory_gb={needs['memory'] / 2**30:g} or more.",
+            )
         with warnings.catch_warnings():  # Ray 2.60 deprecates these two and has nothing else for them
             warnings.simplefilter("ignore", RayDeprecationWarning)
             if needs["num_gpus"]:  # Ray ends a GPU task's process with the task, and with it whatever was built there

@@ -64,6 +64,7 @@ def walk(tmp_path_factory) -> tuple[Path, str]:
     assert commits.find(work / "stage1") and commits.find(work / "stage2") is None
     done = steadydancer(*command)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Stage 2 continues from its checkpoint of step" in done.stdout
     return work, done.stdout
 
 

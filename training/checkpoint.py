@@ -71,7 +71,7 @@ class Checkpoints:
                 (draft / "progress.json").write_text(json.dumps(vars(progress)))
             dist.barrier()
         if draft:
-            self._retire()
+            self._retire(progress.step)
         dist.barrier()
 
     def _draft(self, progress: Progress):
@@ -79,8 +79,12 @@ class Checkpoints:
         meta = {"step": progress.step}
         return commits.write(target, KIND, config=self.config, parents=self.parents, meta=meta, replace=True)
 
-    def _retire(self) -> None:
-        for path in sorted(self.folder.glob(PATTERN))[: -self.keep]:
+    def _retire(self, step: int) -> None:
+        """Keeps the newest; what claims to be ahead of this run was passed over when it started."""
+        paths = sorted(self.folder.glob(PATTERN))
+        ahead = [path for path in paths if int(path.name.removeprefix("step-")) > step]
+        behind = [path for path in paths if path not in ahead]
+        for path in [*ahead, *behind[: -self.keep]]:
             shutil.rmtree(path)
 
     def _belongs(self, commit: Commit) -> bool:

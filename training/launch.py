@@ -120,6 +120,7 @@ def _show(job: Job, live: Path, fitting: threading.Thread, console: Console) -> 
             alive = fitting.is_alive()
             if live.exists():
                 state = json.loads(live.read_text())
+                said = said if said <= len(state["messages"]) else 0  # a restarted worker begins its list anew
                 for message in state["messages"][said:]:
                     console.print(message)
                 said = max(said, len(state["messages"]))

@@ -50,7 +50,7 @@ def _listen() -> tuple[str, int]:
 def _join(backend: str, address: str, port: int, rank: int, world: int, timeout_s: int) -> None:
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = address, str(port)
     if ipaddress.ip_address(address).is_loopback:
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     timeout = timedelta(seconds=timeout_s)
     descriptor = _listening.detach() if rank == 0 else None
     store = dist.TCPStore(address, port, world, is_master=rank == 0, timeout=timeout, master_listen_fd=descriptor)

@@ -41,6 +41,8 @@ def train_stage(config: Config, workspace: Workspace, run: StepRun | None, numbe
     stage, identity = config.train.stages[number - 1], stage_values(config, number)
     with console.status("checking DeepSpeed's compiled op (built once, takes a minute)"):
         compiled_op = prebuild.build()
+    for earlier in range(1, number):  # left behind where a kill came between a commit and its clean-up
+        shutil.rmtree(workspace.checkpoints(earlier), ignore_errors=True)
     folder = workspace.checkpoints(number).absolute()
     job = Job(
         config=config,

@@ -26,7 +26,7 @@ VALIDATION_CLIPS = 2
 
 
 class NonFiniteLoss(SteadyDancerError):
-    """The loss or its gradient is NaN or infinite. Nothing was written since the last checkpoint."""
+    """The loss or its gradient is NaN or infinite. Nothing of this step is checkpointed."""
 
 
 class Trainer:
@@ -83,7 +83,7 @@ class Trainer:
     def train_step(self, step: int) -> dict[str, float]:
         """One optimizer step over the global batch. Returns losses averaged over it, learning rate, gradient norm.
 
-        Raises NonFiniteLoss on every rank, before the weights are changed.
+        Raises NonFiniteLoss on every rank; the weights in memory are not to be used then.
         """
         learning_rate = deepspeed_engine.set_learning_rate(self.engine, self.train_config, step)
         names = ("total", *self.objective.parts)

@@ -18,7 +18,7 @@ WHY = {
     "low_resolution": "Too few pixels.",
     "duplicate": "The same content as another file, encoded again.",
 }
-THIN_GATES = frozenset({"person_count", "motion", "too_short", "unreadable", "damaged"})
+THIN_GATES = frozenset({"person_count", "motion", "too_short", "unreadable", "damaged", "too_dark"})
 
 
 @dataclass(frozen=True)

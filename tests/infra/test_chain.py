@@ -102,7 +102,8 @@ def test_a_chain_fails_continues_and_is_passed_over(chain, capsys):
     out = capsys.readouterr().out
     assert "committed before" in out and "shown dataset" in out
 
-    attached = pickle.loads(pickle.dumps(StepRun(f"sqlite:///{folder / 'mlflow.db'}", runs["second"].info.run_id)))  # noqa: S301
+    same = StepRun(f"sqlite:///{folder / 'mlflow.db'}", runs["second"].info.run_id)
+    attached = pickle.loads(pickle.dumps(same))  # noqa: S301
     attached.log_params({"a": 1})
     attached.log_params({"a": 2, "b": 3})
     assert _runs(folder)[1]["second"].data.params == {"a": "1", "b": "3"}

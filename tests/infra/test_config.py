@@ -58,7 +58,7 @@ def test_a_file_builds_on_a_preset(tmp_path):
         ("train.worker=2", r"train\.worker: unknown key\. Did you mean train\.workers\?"),
         ("wrok=x", r"wrok: unknown key\. Did you mean work\?"),
         ("train.stages.0.step=2", r"Did you mean train\.stages\.0\.steps\?"),
-        ("train.stages.3.steps=2", "index must be 0, 1 or 2"),
+        ("train.stages.3.steps=2", "no entry of that number"),
         ("seed.deep=2", "seed has no keys inside it"),
         ("train.workers=two", r"train\.workers: input should be a valid integer, not 'two'"),
         ("train.workers=2.5", r"train\.workers"),

@@ -136,7 +136,7 @@ def test_a_dropped_term_would_be_seen(two_workers):
     assert found["gradient_norm"] != pytest.approx(wrong["gradient_norm"], rel=1e-3)
 
 
-def test_a_killed_worker_changes_nothing(two_workers, tmp_path):
+def test_a_killed_worker_changes_nothing(two_workers, tmp_path, capsys):
     """SIGKILL of a worker in mid-run under Ray Train: the group restarts and ends in bitwise the same weights."""
     import torch
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
@@ -155,6 +155,7 @@ def test_a_killed_worker_changes_nothing(two_workers, tmp_path):
         killer.join()
     assert killed and commits.verify(commit).meta["stage"] == 1
     assert not workspace.checkpoints(1).exists()
+    assert "Stage 1 continues from its checkpoint of step" in capsys.readouterr().out
 
     undisturbed = sorted((two_workers / "undisturbed").glob("step-*"))[-1]
     progress = json.loads((undisturbed / "progress.json").read_text())
