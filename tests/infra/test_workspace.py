@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import config
+from infra import commits, config
 from infra.errors import SteadyDancerError, UsageError
 from infra.workspace import claim, config_for
 
@@ -18,10 +18,26 @@ def load(work, *overrides):
 def test_the_folder_belongs_to_the_config_that_made_it(tmp_path):
     with claim(load(tmp_path / "w")) as first:
         chain = first.chain_id
+        with commits.write(first.dataset, "dataset"):
+            pass
     with claim(load(tmp_path / "w", "train.checkpoint_every=7")) as again:
         assert again.chain_id == chain
     with pytest.raises(UsageError, match=r"train\.stages\.0\.steps: the folder has 80, this run asks for 81"):
         claim(load(tmp_path / "w", "train.stages.0.steps=81")).__enter__()
+
+
+def test_a_folder_in_which_nothing_was_made_takes_the_corrected_config(tmp_path):
+    with claim(load(tmp_path / "w", "sources=tpyo")) as first:
+        chain = first.chain_id
+    with claim(load(tmp_path / "w", "sources=typo")) as again:
+        assert again.chain_id == chain
+    assert config_for([f"work={tmp_path / 'w'}"]).sources == ["typo"]
+
+
+def test_operational_keys_come_back_with_the_folder(tmp_path):
+    with claim(load(tmp_path / "w", "train.checkpoint_every=7")):
+        pass
+    assert config_for([f"work={tmp_path / 'w'}"]).train.checkpoint_every == 7
 
 
 def test_its_config_is_taken_when_no_other_is_named(tmp_path):
