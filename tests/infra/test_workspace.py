@@ -22,7 +22,7 @@ def test_the_folder_belongs_to_the_config_that_made_it(tmp_path):
             pass
     with claim(load(tmp_path / "w", "train.checkpoint_every=7")) as again:
         assert again.chain_id == chain
-    with pytest.raises(UsageError, match=r"train\.stages\.0\.steps: the folder has 80, this run asks for 81"):
+    with pytest.raises(UsageError, match=r"train\.stages\.0\.steps: the folder has 60, this run asks for 81"):
         claim(load(tmp_path / "w", "train.stages.0.steps=81")).__enter__()
 
 
