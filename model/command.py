@@ -37,14 +37,14 @@ def animate_files(config: Config, *, image: Path, driving: Path, out: Path, chec
     if commit.kind != "checkpoint":
         raise SteadyDancerError(f"{checkpoint} is a {commit.kind}, not a checkpoint.", "Give a stage's folder.")
     trained = commit.config  # what it was trained with decides how it is used, whatever config is loaded
-    encode, size = Encode(**trained["encode"]), Model(**trained["model"])
+    encode, base = Encode(**trained["encode"]), Model(**trained["model"])
     picture, estimator, clip = read_picture(image), build_estimator(config.pose), Clip(**trained["clip"])
     size = picture.shape[:2]
     if not (people := estimator.estimate(picture[None])):
         raise SteadyDancerError(f"{image}: nobody was found in it.", "Use a picture that shows one person.")
     track, track_size = read_driving(driving, clip.frames, clip.fps, estimator)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, encoders = load_model(commit.path / "model", device=device), build_encoders(encode, size, device)
+    model, encoders = load_model(commit.path / "model", device=device), build_encoders(encode, base, device)
     columns = TextColumn("Animating"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)

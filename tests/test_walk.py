@@ -124,6 +124,25 @@ def test_stages_start_from_their_parents(walk):
     assert len({s.files["model/diffusion_pytorch_model.safetensors"]["sha256"] for s in stages}) == 3
 
 
+def test_a_checkpoint_animates_a_picture(walk, tmp_path):
+    import av
+    from PIL import Image
+
+    from model import video
+
+    work, _ = walk
+    picture = next(iter(video.frames(work / "sample/videos/dancer_00.mp4")))[1]
+    Image.fromarray(picture).save(tmp_path / "photo.png")
+    driving = work / "sample/videos/dancer_01.mp4"
+    inputs = ["--image", tmp_path / "photo.png", "--driving", driving, "--checkpoint", work / "stage3"]
+    done = steadydancer("animate", *inputs, "--out", tmp_path / "new/out.mp4", "animate.steps=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    frames = [image for _, image in video.frames(tmp_path / "new/out.mp4")]
+    assert len(frames) == 17, "as long as the clips the checkpoint was trained on, whatever config is loaded"
+    with av.open(str(tmp_path / "new/out.mp4")) as container:
+        assert commits.read(work / "stage3").id in container.metadata["comment"]
+
+
 def test_mlflow_holds_one_run_per_step_under_one_parent(walk):
     from mlflow import MlflowClient
 
