@@ -120,6 +120,31 @@ def train(
 
 
 @app.command()
+def pose(
+    video: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A video of somebody who moves.")],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for .pose.npz, overlay and summary.")] = Path("poses"),
+    people: Annotated[int, typer.Option(min=1, help="How many persons to follow at most.")] = 1,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Of the video's start only so much.")] = None,
+    reference: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Photo to align to.")] = None,
+    pair: Annotated[Path | None, typer.Option(help="New folder for the official inference script.")] = None,
+    prompt: Annotated[str, typer.Option(help="Text of the pair: the motion, no appearance.")] = "",
+    seed: Annotated[int | None, typer.Option(min=0, help="The same as seed=N.")] = None,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """A video to whole-body poses, an overlay to look at and a summary.
+
+    With --reference and --pair also the folder of condition pictures that the official inference script takes.
+    """
+    if (loaded := _load(config, _seeded(overrides, seed), print_config)) is not None:
+        from model.pose.command import pose_files
+
+        pose_files(loaded, video, out, people=people, seconds=seconds, reference=reference, pair=pair, prompt=prompt)
+
+
+@app.command()
 def animate(
     image: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The reference photo.")],
     driving: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Driving video, or .npz pose track.")],

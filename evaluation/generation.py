@@ -63,7 +63,9 @@ def condition_video(config: Config, inputs: PairInputs) -> np.ndarray:
     if inputs.same_source:
         track = inputs.driving[: config.clip.frames]
     else:
-        track = align(inputs.driving[: config.clip.frames], inputs.driving_size, inputs.reference_pose, reference_size)
+        mode = "official" if config.pose.compat else "robust"
+        driving = inputs.driving[: config.clip.frames]
+        track = align(driving, inputs.driving_size, inputs.reference_pose, reference_size, mode)
     size = output_size(config.animate.area, *reference_size)
     return np.stack([resize(pose_frame(track, t, reference_size, size), size) for t in range(len(track))])
 
@@ -118,6 +120,7 @@ def animate_pair(config: Config, model: ModelUnderTest, inputs: PairInputs, seed
         seed=seed,
         reference_pose=inputs.reference_pose,
         already_aligned=inputs.same_source,
+        alignment="official" if config.pose.compat else "robust",
     )
 
 

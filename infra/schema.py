@@ -67,9 +67,24 @@ class Clip(Section):
 
 class Pose(Section):
     estimator: Literal["mediapipe", "dwpose"] = "mediapipe"
-    detector: str | None = Field(None, description="DWPose: YOLOX-L ONNX, local path")
-    weights: str | None = Field(None, description="DWPose: pose ONNX, local path")
+    detector: str | None = Field(None, description="DWPose: person detector, an ONNX file or yzd-v/DWPose")
+    weights: str | None = Field(None, description="DWPose: joints, an ONNX file or yzd-v/DWPose")
+    detector_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="refuse any other detector")
+    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="refuse any other weights")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="of the two networks; auto: CUDA where it is")
+    threads: Positive = Field(1, description="CPU threads of a network", json_schema_extra=OPERATIONAL)
+    batch: Positive = Field(8, description="pictures a network takes at once", json_schema_extra=OPERATIONAL)
+    detect_every: Positive = Field(10, description="frames from one search for people to the next")
+    flip_test: bool = Field(False, description="DWPose: mean with the mirrored picture, at twice the cost")
+    compat: bool = Field(
+        False, description="repeat the official release: colours, alignment, timing, two persons' hands"
+    )
     people_samples: Positive = Field(5, description="frames of a window on which people are counted")
+    clean: Literal["never", "driving", "always"] = Field(
+        "driving", description="fill gaps and smooth: driving videos only, or the clips of a dataset too"
+    )
+    fill_seconds: float = Field(0.25, ge=0, description="longest gap that is filled")
+    smooth_seconds: float = Field(0.3, ge=0, description="span of the smoothing; 0: none")
 
 
 class Curate(Section):

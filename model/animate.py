@@ -4,6 +4,7 @@ Shapes: B = 1, C channels, T frames or latent frames, H W height and width (pixe
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -44,13 +45,15 @@ def animate(
     seed: int,
     reference_pose: PoseTrack | None = None,
     already_aligned: bool = False,
+    alignment: Literal["robust", "official"] = "robust",
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """``frames`` (4k+1) frames of ``reference`` (H, W, 3) uint8 RGB moving like ``driving``, (T, h, w, 3) uint8 RGB.
 
     ``driving`` is in pixels of a ``driving_size`` (height, width) frame and sampled at the video's ``fps``; its first
     ``frames`` poses are used. It is put onto the body of ``reference_pose`` (one frame, in pixels of the reference),
-    unless it is ``already_aligned``: the same person at the same place, as in a clip driven by itself. The noise and
+    by ``alignment`` (:func:`model.pose.alignment.align`), unless it is ``already_aligned``: the same person at the same
+    place, as in a clip driven by itself. The noise and
     the negative pose come from ``seed``, the noise on the CPU so that any device draws the same.
     ``progress(done, total)`` counts model calls. Raises SteadyDancerError for a driving pose that is too short and a
     reference pose that is missing.
@@ -72,7 +75,7 @@ def animate(
             "Use a picture that shows one person, neck and shoulders visible.",
         )
     else:
-        track = align(track, driving_size, reference_pose, reference_size)
+        track = align(track, driving_size, reference_pose, reference_size, alignment)
 
     device = next(model.parameters()).device
     image = encode_image(encoders, reference, frames, size)

@@ -19,6 +19,7 @@ from infra.workspace import Workspace
 from pipelines import dataset, gates, report, sources, validation
 from pipelines.clips import WriteClip
 from pipelines.scores import (
+    CleanTrack,
     CountPeople,
     EstimatePose,
     MeasureBody,
@@ -44,9 +45,13 @@ def scan_unit(config: Config, workspace: Workspace) -> Unit:
 
 def score_unit(config: Config, workspace: Workspace, build: Callable[[Row], Any] = build_pose_estimator) -> Unit:
     """A candidate clip -> its scores, pose.npz and preview.jpg. ``build`` makes the estimator from the pose section."""
-    estimator = PerProcess(section_values(config, "pose")["pose"], build)
+    settings = section_values(config, "pose")["pose"]
+    operational = {key: value for key, value in config.pose.model_dump().items() if key not in settings}
+    estimator = PerProcess(settings, build, operational)
     people = CountPeople(estimator, config.pose.people_samples)
-    stages = (ReadWindow(), MeasureLight(), people, EstimatePose(estimator), MeasureBody(), SaveTrack())
+    pose = config.pose
+    cleaning = (CleanTrack(pose.fill_seconds, pose.smooth_seconds),) if pose.clean == "always" else ()
+    stages = (ReadWindow(), MeasureLight(), people, EstimatePose(estimator), MeasureBody(), *cleaning, SaveTrack())
     return Unit("score", "clip_id", stages, workspace.units)
 
 

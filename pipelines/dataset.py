@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from model.pose.tracks import PoseTrack
+from model.pose.tracks import read_pose_file
 from pipelines import shards
 from pipelines.clips import bucket_size, motion_caption
 from pipelines.columns import COLUMNS, SCORES, schema
@@ -96,10 +94,10 @@ def facts(row: Row) -> dict[str, Any]:
 
 
 def _pose_in_bucket(pose: Path, row: Row) -> bytes:
-    scored_at = analysis_size(row["height"], row["width"])
-    track = PoseTrack.load(pose).resized(scored_at, bucket_size(row["bucket"]))
+    scored_at, size = analysis_size(row["height"], row["width"]), bucket_size(row["bucket"])
+    track, confidence, about = read_pose_file(pose)
     buffer = io.BytesIO()
-    np.savez(buffer, keypoints=track.keypoints, scores=track.scores)
+    track.resized(scored_at, size).save(buffer, confidence=confidence, about=about | {"size": list(size)})
     return buffer.getvalue()
 
 

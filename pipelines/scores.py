@@ -106,11 +106,12 @@ class EstimatePose(_Estimates):
     """The most prominent person's track, in pixels of the analysis frames. Nobody: None."""
 
     reads: ClassVar = ("images",)
-    local: ClassVar = ("track",)
+    local: ClassVar = ("track", "confidence", "cleaning")
+    version: ClassVar = 2
 
     def __call__(self, row: Row) -> Row:
         tracks = self.estimator.get().estimate(row["images"])
-        return {"track": tracks[0] if tracks else None}
+        return {"track": tracks[0] if tracks else None, "confidence": None, "cleaning": None}
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,26 @@ def body_speed(track: PoseTrack, fps: float) -> float | None:
 
 
 @dataclass(frozen=True)
+class CleanTrack(Stage):
+    """The track with its gaps filled and its trembling smoothed; its own scores go on as ``confidence``."""
+
+    fill_seconds: float
+    smooth_seconds: float
+
+    reads: ClassVar = ("track", "fps")
+    local: ClassVar = ("track", "confidence", "cleaning")
+
+    def __call__(self, row: Row) -> Row:
+        from model.pose.cleaning import clean
+
+        if row["track"] is None:
+            return {}
+        settings = {"fill_seconds": self.fill_seconds, "smooth_seconds": self.smooth_seconds}
+        cleaned = clean(row["track"], row["fps"], **settings)
+        return {"track": cleaned.track, "confidence": cleaned.confidence, "cleaning": settings}
+
+
+@dataclass(frozen=True)
 class SaveTrack(Stage):
     """``pose.npz`` (if there is a body) and ``preview.jpg`` for the report: four frames with the pose over them, in a
     row, or two by two where they are wider than high.
@@ -159,7 +180,8 @@ class SaveTrack(Stage):
 
     side: int = 150
 
-    reads: ClassVar = ("images", "track", "folder")
+    reads: ClassVar = ("images", "track", "confidence", "cleaning", "fps", "folder")
+    version: ClassVar = 2
 
     def __call__(self, row: Row) -> Row:
         import cv2
@@ -168,9 +190,10 @@ class SaveTrack(Stage):
         from model.pose.drawing import overlay
 
         images, track = row["images"], row["track"]
-        if track is not None:
-            track.save(row["folder"] / "pose.npz")
         height, width = images.shape[1:3]
+        if track is not None:
+            about = {"fps": row["fps"], "size": [height, width], "cleaning": row["cleaning"]}
+            track.save(row["folder"] / "pose.npz", confidence=row["confidence"], about=about)
         size = (self.side, max(2, round(width * self.side / height)))
         pictures = []
         for place in np.linspace(0, len(images) - 1, 4).round().astype(int):

@@ -52,11 +52,14 @@ class PerProcess:
 
     settings: Row
     build: Callable[[Row], Any]
+    operational: Row = dataclasses.field(default_factory=dict)
+    """Settings that change how it works and not what comes out: no part of a stage's identity."""
 
     def get(self) -> Any:
-        key = self.build.__module__, self.build.__qualname__, json.dumps(self.settings, sort_keys=True)
+        settings = self.settings | self.operational
+        key = self.build.__module__, self.build.__qualname__, json.dumps(settings, sort_keys=True)
         if key not in _BUILT:
-            _BUILT[key] = self.build(self.settings)
+            _BUILT[key] = self.build(settings)
         return _BUILT[key]
 
 

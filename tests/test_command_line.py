@@ -11,7 +11,20 @@ import steadydancer
 from infra import config
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["sample", "curate", "encode", "train", "animate", "evaluate", "compare", "demo", "run", "lineage", "doctor"]
+COMMANDS = [
+    "sample",
+    "curate",
+    "encode",
+    "train",
+    "pose",
+    "animate",
+    "evaluate",
+    "compare",
+    "demo",
+    "run",
+    "lineage",
+    "doctor",
+]
 CHAIN_COMMANDS = ["curate", "encode", "train", "evaluate", "compare", "demo", "run", "doctor"]
 
 

@@ -1,15 +1,31 @@
 """The frames an estimator takes."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from infra.errors import SteadyDancerError
 
+EXPECTED = "uint8 RGB frames of one size, (H, W, 3), are expected."
 
-def check_frames(frames: np.ndarray) -> None:
-    """Raises SteadyDancerError unless ``frames`` is (T, H, W, 3) uint8 with nothing of size zero."""
-    ok = isinstance(frames, np.ndarray) and frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3
-    if not ok or 0 in frames.shape:
-        given = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
-        raise SteadyDancerError(
-            f"pose: {given} given as frames, uint8 RGB (T, H, W, 3) with at least one frame expected."
-        )
+
+def checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The frames of an array (T, H, W, 3) or of a stream, each looked at as it passes.
+
+    Raises SteadyDancerError, naming its index, for a frame that is not uint8 (H, W, 3), has size zero or differs in
+    size from the first, and for a stream without a frame.
+    """
+    first = None
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, np.ndarray):
+            raise SteadyDancerError(f"pose: frame {index} is a {type(frame).__name__}; {EXPECTED}")
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+            raise SteadyDancerError(f"pose: frame {index} is {frame.dtype} {frame.shape}; {EXPECTED}")
+        first = frame.shape if first is None else first
+        if frame.shape != first:
+            raise SteadyDancerError(
+                f"pose: frame {index} is {frame.shape[1]}x{frame.shape[0]}, the first {first[1]}x{first[0]}; {EXPECTED}"
+            )
+        yield frame
+    if first is None:
+        raise SteadyDancerError(f"pose: no frame was given; {EXPECTED}")

@@ -1,106 +1,151 @@
 """The embedded estimator: MediaPipe 0.10.21, whose wheel holds its models (pose, face, hands; complexity 1; CPU)."""
 
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+import cv2
 import numpy as np
 
 from infra.errors import SteadyDancerError
-from model.pose.frames import check_frames
+from infra.schema import Pose
+from model.pose.frames import checked
+from model.pose.mediapipe_graphs import detector, holistic, landmarker
 from model.pose.mediapipe_landmarks import to_wholebody
-from model.pose.people import count_people
-from model.pose.tracks import PoseTrack
+from model.pose.people import BODY, HIPS, SEEN, SHOULDERS, Locate, Search, around, find_people, search_in
+from model.pose.tracking import follow
+from model.pose.tracks import JOINTS, PoseTrack
 
 LANDMARKS = (("pose", 33), ("face", 468), ("left_hand", 21), ("right_hand", 21))
 
+DARK = 64  # a frame whose brightest pixels are below is brightened: at a sixteenth of the light nobody is found in it
+CROP = 1.5  # of the longer side of a person's box: the detector looks for somebody in there who fills the picture less
+
 
 class MediaPipeEstimator:
-    """One person through the clip by the holistic model; people are counted with the pose model alone.
+    """One person through the clip by the holistic model; several by finding, hiding and searching again.
 
-    A fresh graph is built for every clip: MediaPipe tracks from frame to frame, and so nothing is carried over from
-    one clip to the next. Raises SteadyDancerError where mediapipe is not installed.
+    Fresh graphs are built for every clip: MediaPipe remembers the frame before, and so nothing is carried over from one
+    clip to the next. Raises SteadyDancerError where mediapipe is not installed.
+
+    ``detector_calls`` counts frames, however often one is searched: those given to :meth:`count_people`, those that
+    tracking has searched for everybody, and with one person the frames on which MediaPipe itself searches, which are
+    the first one and those after a frame without a person.
     """
 
-    def __init__(self):
+    def __init__(self, settings: Pose):
         try:
-            import mediapipe  # noqa: F401
+            import mediapipe
         except ImportError as error:
             raise SteadyDancerError(
                 f"pose.estimator is mediapipe, and mediapipe cannot be imported ({error}).",
                 fix="pip install 'steadydancer-train[embedded]', or set pose.estimator=dwpose with its two ONNX files.",
             ) from error
+        self._every, self._chunk = settings.detect_every, settings.batch
+        self.detector_calls = 0
+        self.about: dict[str, Any] = {
+            "name": "mediapipe",
+            "mediapipe": mediapipe.__version__,
+            "model_complexity": 1,
+            "detect_every": settings.detect_every,
+        }
 
-    def estimate(self, frames: np.ndarray) -> list[PoseTrack]:
-        """The main person of (T, H, W, 3) uint8 RGB: [track of T frames], or [] where no frame shows anybody."""
-        from mediapipe import solutions
+    def estimate(self, frames: Iterable[np.ndarray], people: int = 1) -> list[PoseTrack]:
+        """(H, W, 3) uint8 RGB frames, an array or a stream -> tracks of T frames, the most prominent person first.
 
-        check_frames(frames)
-        found = {name: np.full((len(frames), count, 3), np.nan) for name, count in LANDMARKS}
-        # MediaPipe's own smoothing takes every clip for 30 fps and lags: wrists of dancers with known joints at 16 fps
-        # were 0.040 of the torso off with it, 0.025 to 0.032 without. Cleaning belongs to the track, not in here.
-        with _graph(lambda: solutions.holistic.Holistic(model_complexity=1, smooth_landmarks=False)) as process:
-            for index, frame in enumerate(frames):
-                result = process(frame)
-                for name, _ in LANDMARKS:
-                    if landmarks := getattr(result, f"{name}_landmarks"):
-                        found[name][index] = [(each.x, each.y, each.visibility) for each in landmarks.landmark]
-        if np.isnan(found["pose"]).all():
-            return []
-        face, left, right = (found[name][..., :2] for name in ("face", "left_hand", "right_hand"))
-        return [to_wholebody(found["pose"], face, left, right, frames.shape[1:3])]
+        At most ``people``; [] where nobody is found. With ``people`` 1 and several in the picture it is the one whom
+        MediaPipe's detector is surest of, until they are lost; with more, see :func:`model.pose.tracking.follow`.
+        """
+        return self._main_person(frames) if people == 1 else self._everybody(frames, people)
 
-    def count_people(self, frames: np.ndarray) -> np.ndarray:
-        """People in each of (T, H, W, 3) uint8 RGB frames, as (T,) int (see :mod:`model.pose.people`)."""
-        from mediapipe import solutions
+    def count_people(self, frames: Iterable[np.ndarray]) -> np.ndarray:
+        """People in each of the (H, W, 3) uint8 RGB frames, as (T,) int, at most 6 (:mod:`model.pose.people`)."""
+        with detector() as search, landmarker(whole=False) as body:
+            counts = [len(find_people(_lit(frame), search, _located(body))) for frame in checked(frames)]
+        self.detector_calls += len(counts)
+        return np.array(counts)
 
-        check_frames(frames)
-        pose = solutions.pose
-        with _graph(lambda: pose.Pose(static_image_mode=True, model_complexity=1)) as process:
+    def _main_person(self, frames: Iterable[np.ndarray]) -> list[PoseTrack]:
+        keypoints, scores, followed, ever = [], [], False, False
+        with holistic() as process:
+            for frame in checked(frames):
+                self.detector_calls += not followed
+                result = process(_lit(frame))
+                followed = result.pose_landmarks is not None
+                ever |= followed
+                pose = _pose(result, frame.shape[:2])
+                keypoints.append(pose[0])
+                scores.append(pose[1])
+        return [PoseTrack(np.stack(keypoints), np.stack(scores))] if ever else []
 
-            def detect(image: np.ndarray) -> np.ndarray | None:
-                landmarks = process(image).pose_landmarks
-                if landmarks is None:
-                    return None
-                return np.array([(each.x, each.y, each.visibility) for each in landmarks.landmark])
+    def _everybody(self, frames: Iterable[np.ndarray], people: int) -> list[PoseTrack]:
+        with detector() as search, landmarker(whole=False) as body, landmarker(whole=True) as whole:
 
-            return np.array([count_people(frame, detect) for frame in frames])
+            def detect(part: list[np.ndarray]) -> list[np.ndarray]:
+                self.detector_calls += len(part)
+                return [_boxes(find_people(frame, search, _located(body))) for frame in part]
 
+            def locate(crops: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+                poses = []
+                for frame, box in crops:
+                    results = (whole(frame, marks) for marks in _candidates(frame, box, search))
+                    found = next((each for each in results if each.pose_landmarks is not None), None)
+                    poses.append(_pose(found, frame.shape[:2]))
+                return np.stack([each for each, _ in poses]), np.stack([each for _, each in poses])
 
-@contextmanager
-def _graph(build: Callable) -> Iterator[Callable[[np.ndarray], object]]:
-    """A new graph's ``process``; its log is hidden until the first frame is through, when all models are loaded."""
-    with _native_log_hidden():
-        graph = build()
-    first = True
-
-    def process(frame: np.ndarray):
-        nonlocal first
-        if first:
-            first = False
-            with _native_log_hidden():
-                return graph.process(frame)
-        return graph.process(frame)
-
-    with graph:
-        yield process
+            lit = map(_lit, checked(frames))
+            return follow(lit, detect, locate, detect_every=self._every, people=people, chunk=self._chunk)
 
 
-@contextmanager
-def _native_log_hidden() -> Iterator[None]:
-    """MediaPipe's C++ writes a page of notices to the error stream; they are shown only where an exception came up."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            log.seek(0)
-            os.write(kept, log.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+def _lit(frame: np.ndarray) -> np.ndarray:
+    """A dark frame (H, W, 3) stretched so that its brightest pixels are white; any other as it is."""
+    brightest = float(np.percentile(frame[::8, ::8], 99.5))
+    return cv2.convertScaleAbs(frame, alpha=255 / max(brightest, 1)) if brightest < DARK else frame
+
+
+def _located(body: Callable[[np.ndarray, np.ndarray], Any]) -> Locate:
+    """``body`` as :func:`find_people` takes it."""
+
+    def locate(image: np.ndarray, marks: np.ndarray) -> np.ndarray | None:
+        found = body(image, marks).pose_landmarks
+        if found is None:
+            return None
+        landmarks = np.array([(each.x, each.y, each.visibility) for each in found.landmark])
+        return landmarks * (image.shape[1], image.shape[0], 1) if np.isfinite(landmarks).all() else None
+
+    return locate
+
+
+def _boxes(people: list[np.ndarray]) -> np.ndarray:
+    """Landmarks (33, 3) -> (N, 5): left, top, right, bottom of what is seen, and mean visibility; the surest first."""
+    rows = [
+        (*seen.min(axis=0), *seen.max(axis=0), person[BODY, 2].mean())
+        for person in people
+        for seen in [person[person[:, 2] >= SEEN, :2]]
+    ]
+    return np.array(sorted(rows, key=lambda row: -row[4])).reshape(-1, 5)
+
+
+def _candidates(frame: np.ndarray, box: np.ndarray, search: Search) -> Iterator[np.ndarray]:
+    """Marks of the person whom ``box`` (4,) shows: of those whom the detector sees in a crop around it, and whose trunk
+    lies in it, the one in the middle; then, as it knows people by their faces before all and mixes up those who stand
+    close, of an upright person who fills the box."""
+    centre, side = (box[:2] + box[2:4]) / 2, CROP * float((box[2:4] - box[:2]).max())
+    seen = search_in(frame, around(centre, side, frame.shape), search)
+    apart = [marks[[HIPS, SHOULDERS]].mean(axis=0) - centre for marks in seen]
+    fitting = [index for index, each in enumerate(apart) if (np.abs(each) <= (box[2:4] - box[:2]) / 2).all()]
+    if fitting:
+        yield seen[min(fitting, key=lambda index: np.linalg.norm(apart[index]))]
+    yield np.stack([centre, centre - (0, side / 2), centre])
+
+
+def _pose(result: Any, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """What MediaPipe found of one person in a frame of ``size``: keypoints (133, 2) px, scores (133,); 0 of nobody."""
+    if result is None or result.pose_landmarks is None:
+        return np.zeros((JOINTS, 2), np.float32), np.zeros(JOINTS, np.float32)
+    found = []
+    for name, count in LANDMARKS:
+        landmarks = getattr(result, f"{name}_landmarks")
+        points = [(each.x, each.y, each.visibility) for each in landmarks.landmark] if landmarks else None
+        found.append(np.full((count, 3), np.nan) if points is None else np.array(points))
+    body, face, left, right = found
+    return to_wholebody(body, face[:, :2], left[:, :2], right[:, :2], size)

@@ -16,7 +16,7 @@ found, has score 0; where not found, the coordinates are 0.
 
 import numpy as np
 
-from model.pose.tracks import JOINTS, PoseTrack
+from model.pose.tracks import JOINTS
 from model.pose.wholebody import (
     BODY,
     FACE,
@@ -54,38 +54,40 @@ SMALL_TOE_OUTWARD = 0.3  # a foot is about a third as wide as the hips
 
 def to_wholebody(
     body: np.ndarray, face: np.ndarray, left_hand: np.ndarray, right_hand: np.ndarray, size: tuple[int, int]
-) -> PoseTrack:
-    """One person's track from landmarks in fractions of a frame of ``size`` (height, width).
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (..., 133, 2) px and scores (..., 133), float32, of landmarks in fractions of a frame of ``size``
+    (height, width).
 
-    ``body`` (T, 33, 3): x, y, visibility; ``face`` (T, 468, 2); hands (T, 21, 2). NaN where nothing was found.
+    ``body`` (..., 33, 3): x, y, visibility; ``face`` (..., 468, 2); hands (..., 21, 2). NaN where nothing was found.
     """
     height, width = size
     unit = np.array([width, height])
     body_px, visibility = body[..., :2] * unit, body[..., 2]
-    keypoints = np.full((len(body), JOINTS, 2), np.nan)
-    scores = np.zeros((len(body), JOINTS))
+    keypoints = np.full((*body.shape[:-2], JOINTS, 2), np.nan)
+    scores = np.zeros((*body.shape[:-2], JOINTS))
 
-    keypoints[:, BODY], scores[:, BODY] = body_px[:, BODY_17], visibility[:, BODY_17]
+    keypoints[..., BODY, :], scores[..., BODY] = body_px[..., BODY_17, :], visibility[..., BODY_17]
     for joint, landmark in FEET_INDEX.items():
-        keypoints[:, joint], scores[:, joint] = body_px[:, landmark], visibility[:, landmark]
-    hips = keypoints[:, LEFT_HIP] - keypoints[:, RIGHT_HIP]
+        keypoints[..., joint, :], scores[..., joint] = body_px[..., landmark, :], visibility[..., landmark]
+    hips = keypoints[..., LEFT_HIP, :] - keypoints[..., RIGHT_HIP, :]
     for small, big, outward in (
         (LEFT_SMALL_TOE, LEFT_BIG_TOE, SMALL_TOE_OUTWARD),
         (RIGHT_SMALL_TOE, RIGHT_BIG_TOE, -SMALL_TOE_OUTWARD),
     ):
-        keypoints[:, small], scores[:, small] = keypoints[:, big] + outward * hips, scores[:, big] / 2
+        keypoints[..., small, :], scores[..., small] = keypoints[..., big, :] + outward * hips, scores[..., big] / 2
 
-    shoulders = (keypoints[:, LEFT_SHOULDER] + keypoints[:, RIGHT_SHOULDER]) / 2
-    torso = np.linalg.norm(shoulders - (keypoints[:, LEFT_HIP] + keypoints[:, RIGHT_HIP]) / 2, axis=-1)
+    shoulders = keypoints[..., [LEFT_SHOULDER, RIGHT_SHOULDER], :].mean(axis=-2)
+    torso = np.linalg.norm(shoulders - keypoints[..., [LEFT_HIP, RIGHT_HIP], :].mean(axis=-2), axis=-1)
     for where, found, anchor, joint in (
         (FACE, face * unit, MESH_NOSE, NOSE),
         (LEFT_HAND, left_hand * unit, 0, LEFT_WRIST),
         (RIGHT_HAND, right_hand * unit, 0, RIGHT_WRIST),
     ):
-        apart = np.linalg.norm(found[:, anchor] - keypoints[:, joint], axis=-1)
-        keypoints[:, where] = found[:, FACE_68] if where is FACE else found
-        scores[:, where] = (1 - apart / np.maximum(torso / 2, 1e-6))[:, None]
+        apart = np.linalg.norm(found[..., anchor, :] - keypoints[..., joint, :], axis=-1)
+        keypoints[..., where, :] = found[..., FACE_68, :] if where is FACE else found
+        scores[..., where] = (1 - apart / np.maximum(torso / 2, 1e-6))[..., None]
 
-    inside = ((keypoints >= 0) & (keypoints <= unit)).all(axis=-1)  # False for NaN as well
-    scores = np.where(inside, np.clip(scores, 0, 1), 0)
-    return PoseTrack(np.nan_to_num(keypoints).astype(np.float32), scores.astype(np.float32))
+    known = np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores)
+    inside = known & ((keypoints >= 0) & (keypoints <= unit)).all(axis=-1)
+    keypoints = np.where(known[..., None], keypoints, 0).astype(np.float32)
+    return keypoints, np.where(inside, np.clip(scores, 0, 1), 0).astype(np.float32)

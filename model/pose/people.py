@@ -1,6 +1,6 @@
-"""Counting people with a detector that finds one at a time: hide whom it found and look again."""
+"""Finding people with a detector that sees few at a time: hide whom it found and search again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -9,6 +9,8 @@ MOST_PEOPLE = 6
 SEEN = 0.5  # visibility from which a landmark counts
 FEWEST_SEEN = 5  # of the 13 below, as a face with shoulders and elbows shows; of a false finding few are
 SMALLEST = 0.25  # of the largest person's torso: smaller ones are far background, or nothing
+SMALL = 0.2  # radius of the circle around a person, of the picture's longer side: below it they are looked at closely
+CLOSE = 1.5  # of the circle: how much is looked at then
 GREY = 128
 
 # Landmarks of MediaPipe's pose: nose, shoulders, elbows, wrists, hips, knees, ankles.
@@ -17,62 +19,111 @@ LIMBS = [(11, 13), (13, 15), (15, 19), (12, 14), (14, 16), (16, 20)]
 LIMBS += [(23, 25), (25, 27), (27, 31), (24, 26), (26, 28), (28, 32)]
 TRUNK = [11, 12, 24, 23]
 HEAD = range(11)
+HIPS, CIRCLE, SHOULDERS = range(3)  # the marks
+
+Search = Callable[[np.ndarray], list[np.ndarray]]
+"""Picture -> marks (3, 2) px of the people seen in it, the surest first: the middle of the hips, a point on the circle
+around the whole person, the middle of the shoulders."""
+Locate = Callable[[np.ndarray, np.ndarray], np.ndarray | None]
+"""Picture and somebody's marks (3, 2) -> their landmarks (33, 3): x and y in px, visibility. None: nobody is there."""
 
 
-def count_people(frame: np.ndarray, detect: Callable[[np.ndarray], np.ndarray | None]) -> int:
-    """People in ``frame`` (H, W, 3) uint8, at most 6.
+def find_people(frame: np.ndarray, search: Search, locate: Locate) -> list[np.ndarray]:
+    """Landmarks (33, 3) of the people in ``frame`` (H, W, 3) uint8, in the order they were found, at most 6.
 
-    ``detect``: picture -> (33, 3) landmarks of one person (x and y in fractions of the picture, visibility), or None.
-    Everyone found is painted grey along the body and the rest searched again. A finding counts where enough of its body
-    is seen inside the frame and outside what is already grey (else it is the same person once more), at a size that
-    goes with the largest one.
+    Everyone found is painted grey along the body and the rest searched again, until that brings nobody new. A finding
+    counts where enough of its body is seen inside the frame and outside what is already hidden (else it is the same
+    person once more), at a size that goes with the largest one.
     """
-    height, width = frame.shape[:2]
-    image, hidden = frame.copy(), np.zeros((height, width), np.uint8)
-    torsos: list[float] = []
-    for _ in range(MOST_PEOPLE):
-        landmarks = detect(image)
-        if landmarks is None and not torsos:
-            landmarks = _detect_in_squares(image, detect)
-        if landmarks is None:
+    image, hidden = frame.copy(), np.zeros(frame.shape[:2], np.uint8)
+    people: list[np.ndarray] = []
+    while len(people) < MOST_PEOPLE:
+        new: list[np.ndarray] = []
+        for window in _windows(hidden.shape, whole_only=bool(people)):
+            new = _look(image, hidden, window, search, locate)
+            if new:
+                break
+        if not new:
             break
-        points = landmarks[:, :2] * (width, height)
-        torso = float(np.linalg.norm(points[TRUNK[:2]].mean(axis=0) - points[TRUNK[2:]].mean(axis=0)))
-        if _seen(points, landmarks[:, 2], hidden) >= FEWEST_SEEN:
-            torsos.append(torso)
-        region = _region(points, torso, (height, width))
-        image[region > 0] = GREY
-        hidden |= region
-    return sum(torso >= SMALLEST * max(torsos) for torso in torsos)
+        people += new
+        image[hidden > 0] = GREY
+    torsos = [_torso(person) for person in people]
+    large = [person for person, torso in zip(people, torsos, strict=True) if torso >= SMALLEST * max(torsos)]
+    return large[:MOST_PEOPLE]
 
 
-def _detect_in_squares(image: np.ndarray, detect: Callable[[np.ndarray], np.ndarray | None]) -> np.ndarray | None:
-    """The first finding in three overlapping squares: the detector sees a square, and people in it become larger."""
-    height, width = image.shape[:2]
-    side = min(height, width)
+def _windows(size: tuple[int, int], whole_only: bool) -> Iterator[tuple[slice, slice]]:
+    """The whole picture; then, as the detector sees a square and people in it become larger, overlapping squares."""
+    height, width = size
+    side = min(size)
+    yield slice(0, height), slice(0, width)
+    if whole_only or height == width:
+        return
     for step in (0.5, 0.0, 1.0):
         top, left = round(step * (height - side)), round(step * (width - side))
-        landmarks = detect(np.ascontiguousarray(image[top : top + side, left : left + side]))
-        if landmarks is not None:
-            landmarks[:, 0] = (landmarks[:, 0] * side + left) / width
-            landmarks[:, 1] = (landmarks[:, 1] * side + top) / height
-            return landmarks
-    return None
+        yield slice(top, top + side), slice(left, left + side)
 
 
-def _seen(points: np.ndarray, visibility: np.ndarray, hidden: np.ndarray) -> int:
-    """Body landmarks that are visible, inside the frame, and not where somebody was found before."""
+def _look(
+    image: np.ndarray, hidden: np.ndarray, window: tuple[slice, slice], search: Search, locate: Locate
+) -> list[np.ndarray]:
+    """Who is seen in ``window`` of ``image`` and was not before; marks them in ``hidden``."""
+    new = []
+    for marks in _closely(image, window, search):
+        if _open(marks[[HIPS, SHOULDERS]], hidden).any() and (landmarks := locate(image, marks)) is not None:
+            seen = landmarks[BODY, 2] >= SEEN
+            if (_open(landmarks[BODY, :2], hidden) & seen).sum() >= FEWEST_SEEN:
+                new.append(landmarks)
+            hidden |= _region(landmarks, hidden.shape)
+    return new
+
+
+def _closely(image: np.ndarray, window: tuple[slice, slice], search: Search) -> list[np.ndarray]:
+    """The marks of who is seen in ``window``. Who is small in it is looked at once more in a part of it around them: of
+    small people who stand together, the detector often makes one between them."""
+    out = []
+    for marks in search_in(image, window, search):
+        radius = float(np.linalg.norm(marks[CIRCLE] - marks[HIPS]))
+        nearer = []
+        if radius < SMALL * max(window[0].stop - window[0].start, window[1].stop - window[1].start):
+            nearer = search_in(image, around(marks[HIPS], 2 * CLOSE * radius, image.shape), search)
+        out += nearer or [marks]
+    return out
+
+
+def search_in(image: np.ndarray, window: tuple[slice, slice], search: Search) -> list[np.ndarray]:
+    """The marks, in px of ``image``, of who is seen in ``window`` of it; [] where that is empty."""
+    if 0 in (part := image[window]).shape:
+        return []
+    return [marks + (window[1].start, window[0].start) for marks in search(np.ascontiguousarray(part))]
+
+
+def around(centre: np.ndarray, side: float, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The part of a picture of ``shape`` that lies in a square around ``centre`` (x, y)."""
+    corners = np.stack([centre - side / 2, centre + side / 2]).clip(0, (shape[1], shape[0]))
+    (left, top), (right, bottom) = corners.round().astype(int).tolist()
+    return slice(top, bottom), slice(left, right)
+
+
+def _open(points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """(n,) bool: which (n, 2) px lie inside the frame and not where somebody was found before."""
     height, width = hidden.shape
-    x, y = np.floor(points[BODY]).astype(int).T
-    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height) & (visibility[BODY] >= SEEN)
-    return int((hidden[y[inside], x[inside]] == 0).sum())
+    x, y = np.floor(points).T
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    inside[inside] = hidden[y[inside].astype(int), x[inside].astype(int)] == 0
+    return inside
 
 
-def _region(points: np.ndarray, torso: float, size: tuple[int, int]) -> np.ndarray:
+def _torso(landmarks: np.ndarray) -> float:
+    shoulders, hips = landmarks[TRUNK[:2], :2].mean(axis=0), landmarks[TRUNK[2:], :2].mean(axis=0)
+    return float(np.linalg.norm(shoulders - hips))
+
+
+def _region(landmarks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) uint8, 1 where the person is: trunk, limbs and head with some clothing, but not the box around them."""
     region = np.zeros(size, np.uint8)
-    shoulders = float(np.linalg.norm(points[11] - points[12]))
-    breadth = max(torso, shoulders, 4.0)
+    points = landmarks[:, :2]
+    breadth = max(_torso(landmarks), float(np.linalg.norm(points[11] - points[12])), 4.0)
     at = np.clip(points, -(1 << 14), 1 << 14).round().astype(int)
     cv2.fillConvexPoly(region, cv2.convexHull(at[TRUNK].astype(np.int32)), 1)
     for start, end in [*LIMBS, *zip(TRUNK, TRUNK[1:] + TRUNK[:1], strict=True)]:

@@ -1,8 +1,12 @@
 """One person through one clip: 133 keypoints and their confidence, frame by frame."""
 
+import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -58,24 +62,71 @@ class PoseTrack:
         factor = np.array([to_size[1] / from_size[1], to_size[0] / from_size[0]])
         return PoseTrack((self.keypoints * factor).astype(np.float32), self.scores)
 
-    def save(self, path: Path | str) -> Path:
-        """Write an npz with the keys ``keypoints`` and ``scores``; the same track gives the same bytes."""
-        path = Path(path)
-        with path.open("wb") as file:
-            np.savez(file, keypoints=self.keypoints, scores=self.scores)
-        return path
+    def save(
+        self,
+        target: Path | str | BinaryIO,
+        *,
+        confidence: np.ndarray | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> Path | str | BinaryIO:
+        """Write an npz with the keys ``keypoints`` and ``scores``; the same track gives the same bytes.
+
+        ``confidence`` (T, 133): the estimator's own scores, of a track whose gaps were filled. ``about``: plain data,
+        kept as JSON text; it holds at least ``fps`` and the ``size`` [height, width] that the pixels belong to.
+        """
+        arrays = {"keypoints": self.keypoints, "scores": self.scores}
+        if confidence is not None:
+            arrays["confidence"] = PoseTrack(self.keypoints, confidence).scores
+        if about is not None:
+            arrays["about"] = np.array(json.dumps(about, sort_keys=True))
+        if isinstance(target, Path | str):
+            with Path(target).open("wb") as file:
+                np.savez(file, **arrays)
+        else:
+            np.savez(target, **arrays)
+        return target
 
     @classmethod
-    def load(cls, path: Path | str) -> "PoseTrack":
-        """Read what :meth:`save` wrote; nothing in the file is executed. Raises InvalidPose naming the file."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["keypoints"], arrays["scores"])
-        except InvalidPose as error:
-            raise InvalidPose(f"{path}: {error}") from error
-        except KeyError as error:
-            raise InvalidPose(
-                f"{path}: no pose file, it lacks an array ({error}); keypoints and scores expected."
-            ) from error
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise InvalidPose(f"{path}: cannot be read as a pose npz ({error}).") from error
+    def load(cls, source: Path | str | BinaryIO) -> "PoseTrack":
+        """The track of a pose file. Raises InvalidPose naming the file."""
+        return read_pose_file(source).track
+
+
+class PoseFile(NamedTuple):
+    """What :meth:`PoseTrack.save` wrote."""
+
+    track: PoseTrack
+    confidence: np.ndarray | None
+    about: dict[str, Any]
+    """empty where the file says nothing of itself"""
+
+
+def read_pose_file(source: Path | str | BinaryIO) -> PoseFile:
+    """All of a pose file; nothing in it is executed. Raises InvalidPose naming the file."""
+    with _opened(source) as arrays:
+        track = PoseTrack(arrays["keypoints"], arrays["scores"])
+        confidence = arrays.get("confidence")
+        if confidence is not None:
+            PoseTrack(track.keypoints, confidence)
+        about = json.loads(str(arrays["about"])) if "about" in arrays else {}
+        if not isinstance(about, dict):
+            raise InvalidPose(f"its about is a {type(about).__name__}, a mapping expected.")
+        return PoseFile(track, confidence, about)
+
+
+@contextmanager
+def _opened(path: Path | str | BinaryIO) -> Iterator[Any]:
+    """The arrays of an npz, nothing in it executed; what is wrong with it is an InvalidPose that names the file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise InvalidPose("a single array, not a pose npz.")
+            yield arrays
+    except InvalidPose as error:
+        raise InvalidPose(f"{path}: {error}") from error
+    except KeyError as error:
+        raise InvalidPose(
+            f"{path}: no pose file, it lacks an array ({error}); keypoints and scores expected."
+        ) from error
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise InvalidPose(f"{path}: cannot be read as a pose npz ({error}).") from error

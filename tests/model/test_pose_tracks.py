@@ -1,9 +1,11 @@
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.pose.tracks import InvalidPose, PoseTrack
+from model.pose.tracks import InvalidPose, PoseTrack, read_pose_file
 
 
 def track(frames=3, seed=0):
@@ -17,6 +19,23 @@ def test_saved_and_loaded_is_the_same_and_saved_twice_the_same_bytes(tmp_path):
     loaded = PoseTrack.load(saved.save(tmp_path / "a.npz"))
     assert np.array_equal(loaded.keypoints, saved.keypoints) and np.array_equal(loaded.scores, saved.scores)
     assert saved.save(tmp_path / "b.npz").read_bytes() == (tmp_path / "a.npz").read_bytes()
+
+
+def test_a_file_keeps_the_estimators_confidence_and_what_it_says_of_itself(tmp_path):
+    saved, own = track(), track(seed=1).scores
+    path = saved.save(tmp_path / "a.npz", confidence=own, about={"fps": 16.0, "size": [360, 640]})
+    loaded, confidence, about = read_pose_file(path)
+    assert np.array_equal(loaded.scores, saved.scores) and np.array_equal(confidence, own)
+    assert about == {"fps": 16.0, "size": [360, 640]}
+    buffer = io.BytesIO()
+    saved.save(buffer)
+    buffer.seek(0)
+    assert read_pose_file(buffer)[1:] == (None, {})
+    with pytest.raises(InvalidPose, match="scores"):
+        saved.save(tmp_path / "b.npz", confidence=own[:2])
+    np.savez(tmp_path / "c.npz", keypoints=saved.keypoints, scores=saved.scores, about=np.array("[1]"))
+    with pytest.raises(InvalidPose, match=r"c\.npz.*list"):
+        read_pose_file(tmp_path / "c.npz")
 
 
 @given(st.tuples(*[st.integers(1, 4000)] * 4))

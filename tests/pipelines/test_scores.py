@@ -3,9 +3,21 @@
 import numpy as np
 import pytest
 
+from infra import config
+from infra.workspace import Workspace
 from model import video
-from model.pose.tracks import PoseTrack
-from pipelines.scores import CountPeople, MeasureBody, MeasureLight, ReadWindow, analysis_size, body_speed
+from model.pose.tracks import PoseTrack, read_pose_file
+from pipelines.curate import score_unit
+from pipelines.scores import (
+    CleanTrack,
+    CountPeople,
+    MeasureBody,
+    MeasureLight,
+    ReadWindow,
+    SaveTrack,
+    analysis_size,
+    body_speed,
+)
 from pipelines.stage import PerProcess
 
 
@@ -84,3 +96,29 @@ def test_windows_are_read_at_analysis_size(tmp_path):
     height, width = analysis_size(1920, 1080)
     assert height * width == pytest.approx(640 * 640, rel=0.01) and height / width == pytest.approx(16 / 9, rel=0.01)
     assert analysis_size(96, 64) == (96, 64)
+
+
+def test_cleaned_on_request_and_the_estimators_scores_are_kept(tmp_path):
+    track = body(1.0)
+    track.scores[8:10, 9] = 0.1
+    row = {"images": np.zeros((20, 100, 100, 3), np.uint8), "fps": 16.0, "folder": tmp_path}
+    row |= {"track": track, "confidence": None, "cleaning": None}
+    SaveTrack()(row)
+    saved = read_pose_file(tmp_path / "pose.npz")
+    assert saved.confidence is None and saved.about == {"fps": 16.0, "size": [100, 100], "cleaning": None}
+    row |= CleanTrack(0.25, 0.3)(row)
+    SaveTrack()(row)
+    saved = read_pose_file(tmp_path / "pose.npz")
+    assert np.array_equal(saved.confidence, track.scores) and saved.about["cleaning"]["fill_seconds"] == 0.25
+    assert (saved.track.scores[8:10, 9] > 0.8).all()
+    assert CleanTrack(0.25, 0.3)({"track": None, "fps": 16.0}) == {}
+
+
+def test_a_dataset_is_cleaned_only_where_the_config_says_so_and_workers_get_the_operational_settings(tmp_path):
+    def stages(*overrides):
+        return score_unit(config.load("demo", list(overrides)), Workspace(tmp_path)).stages
+
+    assert not any(isinstance(stage, CleanTrack) for stage in stages())
+    assert any(isinstance(stage, CleanTrack) for stage in stages("pose.clean=always"))
+    (people,) = [stage for stage in stages("pose.threads=3") if isinstance(stage, CountPeople)]
+    assert people.estimator.operational["threads"] == 3 and "threads" not in people.settings()["pose"]

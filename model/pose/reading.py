@@ -1,0 +1,201 @@
+"""What people hand in, as poses: a reference picture, and a driving video or a saved pose track."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from infra.errors import SteadyDancerError
+from infra.schema import Pose
+from model import video
+from model.pose.cleaning import clean
+from model.pose.estimator import PoseEstimator
+from model.pose.retiming import retime
+from model.pose.tracks import InvalidPose, PoseTrack, read_pose_file
+from model.pose.wholebody import neck
+
+LONGEST_SIDE = 1280
+"""Of the frames that are searched for people, in pixels."""
+MOST_PEOPLE = 6
+SAME_MOMENT = 1e-4
+"""Seconds."""
+
+
+class Reference(NamedTuple):
+    picture: np.ndarray
+    """(H, W, 3) uint8 RGB, at its own size"""
+    pose: PoseTrack
+    """one frame, in pixels of the picture"""
+    people: int
+    note: str | None
+    """what to tell the user where there is more than one"""
+
+
+class Driven(NamedTuple):
+    """One person of a driving video."""
+
+    track: PoseTrack
+    confidence: np.ndarray
+    """(T, 133) float32: the estimator's own scores, at the track's frame rate"""
+    uncleaned: PoseTrack
+    """as estimated, at the track's frame rate"""
+    filled: int
+    """places in gaps, one per joint and frame of the video, that cleaning filled"""
+
+
+class Driving(NamedTuple):
+    people: list[Driven]
+    """most prominent first; in pixels of the video"""
+    size: tuple[int, int]
+    fps: float
+    """of the tracks"""
+    times: np.ndarray
+    """(N,) seconds of the video's own frames"""
+    detector_calls: int
+    """that following the people took"""
+    counted: float | None
+    """people, median over sampled frames"""
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, upright, transparency over white. Raises SteadyDancerError."""
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise SteadyDancerError(f"{path}: not a readable picture ({error}).", "Give a PNG, JPEG or WebP.") from error
+    white = Image.new("RGBA", picture.size, "white")
+    return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+
+
+def read_reference(path: Path, estimator: PoseEstimator) -> Reference:
+    """The picture and its most prominent person. Raises SteadyDancerError where it shows nobody."""
+    picture = read_picture(path)
+    size = picture.shape[:2]
+    small = video.resize(picture, bounded(size))
+    people = estimator.estimate(small[None], MOST_PEOPLE)
+    if not people:
+        raise SteadyDancerError(
+            f"{path}: nobody was found in it.", "Use a picture that shows one person, head and shoulders in view."
+        )
+    pose = people[0].resized(small.shape[:2], size)
+    note = None
+    if len(people) > 1:
+        place = np.nan_to_num(neck(pose.keypoints[0], pose.scores[0])[0])
+        note = (
+            f"{path.name} shows {len(people)} people; the most prominent was taken, whose neck is at x={place[0]:.0f}, "
+            f"y={place[1]:.0f} of {size_text(size)}. Crop the picture to choose another."
+        )
+    return Reference(picture, pose, len(people), note)
+
+
+def read_driving(
+    path: Path,
+    estimator: PoseEstimator,
+    settings: Pose,
+    fps: float,
+    *,
+    people: int = 1,
+    seconds: float | None = None,
+    samples: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Driving:
+    """Up to ``people`` persons of a video, their poses cleaned (unless ``settings.clean`` is never) and resampled by
+    time to ``fps``.
+
+    With ``settings.compat`` frames are taken as they come and nothing is cleaned, as in the official release. Of
+    ``seconds`` the first only. On ``samples`` frames the people are counted. ``progress`` is given the seconds that are
+    done. Raises UnreadableVideo, or SteadyDancerError where nobody is seen.
+    """
+    info = video.probe(path)
+    size, small = (info.height, info.width), bounded((info.height, info.width))
+    length = info.seconds if seconds is None else min(seconds, info.seconds)
+    moments = iter((np.arange(samples) + 0.5) * length / max(samples, 1))
+    times, sampled, wanted = [], [], next(moments, None)
+
+    def stream() -> Iterator[np.ndarray]:
+        nonlocal wanted
+        for time, image in video.frames(path):
+            if seconds is not None and time >= seconds - SAME_MOMENT and times:
+                return
+            times.append(time)
+            image = video.resize(image, small)
+            if wanted is not None and time >= wanted:
+                sampled.append(image)
+                wanted = next(moments, None)
+            if progress is not None:
+                progress(time)
+            yield image
+
+    before = estimator.detector_calls
+    found = [track.resized(small, size) for track in estimator.estimate(stream(), people)]
+    if not found:
+        raise SteadyDancerError(f"{path}: nobody was found in it.", "Use a video that shows one person.")
+    calls = estimator.detector_calls - before
+    at = np.array(times) - times[0]
+    rate = (len(at) - 1) / at[-1] if len(at) > 1 else info.fps
+    return Driving(
+        people=[_cleaned_and_retimed(track, at, rate, settings, fps) for track in found],
+        size=size,
+        fps=rate if settings.compat else fps,
+        times=at,
+        detector_calls=calls,
+        counted=float(np.median(estimator.count_people(np.stack(sampled)))) if sampled else None,
+    )
+
+
+def _cleaned_and_retimed(raw: PoseTrack, times: np.ndarray, rate: float, settings: Pose, fps: float) -> Driven:
+    if settings.compat:
+        return Driven(raw, raw.scores, raw, 0)
+    uncleaned = retime(raw, times, fps)
+    if settings.clean == "never":
+        return Driven(uncleaned, uncleaned.scores, uncleaned, 0)
+    cleaned = clean(raw, rate, fill_seconds=settings.fill_seconds, smooth_seconds=settings.smooth_seconds)
+    return Driven(retime(cleaned.track, times, fps), uncleaned.scores, uncleaned, int(cleaned.filled.sum()))
+
+
+def read_driving_track(
+    path: Path, estimator: PoseEstimator, settings: Pose, fps: float, *, seconds: float | None = None
+) -> tuple[PoseTrack, tuple[int, int]]:
+    """The main person's pose at ``fps``, and the (height, width) its pixels belong to.
+
+    Of a video, or of a saved ``x.pose.npz``: its own record says frame rate and size; where there is none, it is taken
+    to be at ``fps`` already and its video ``x.mp4`` must lie beside it for the size.
+    """
+    if path.suffix != ".npz":
+        driving = read_driving(path, estimator, settings, fps, seconds=seconds)
+        return driving.people[0].track, driving.size
+    track, _, about = read_pose_file(path)
+    if "size" in about and "fps" in about:
+        try:
+            (height, width), rate = map(int, about["size"]), float(about["fps"])
+        except (TypeError, ValueError) as error:
+            raise InvalidPose(f"{path}: size and fps of its about are {about['size']}, {about['fps']}.") from error
+        return (track if rate == fps else retime(track, np.arange(len(track)) / rate, fps)), (height, width)
+    clip = path.with_name(path.name.removesuffix(".npz").removesuffix(".pose") + ".mp4")
+    if not clip.exists():
+        raise SteadyDancerError(f"{path}: {clip.name} is not beside it.", "Its size is needed, or give the video.")
+    info = video.probe(clip)
+    return track, (info.height, info.width)
+
+
+def frames_shown(path: Path, times: np.ndarray, count: int, fps: float) -> Iterator[np.ndarray]:
+    """The video's frame shown at each of ``count`` moments at ``fps``; ``times`` are those of its frames."""
+    shown = np.searchsorted(times, np.arange(count) / fps + SAME_MOMENT, side="right") - 1
+    for index, (_, image) in enumerate(video.frames(path)):
+        for _ in range(int((shown == index).sum())):
+            yield image
+        if index >= shown[-1]:
+            return
+
+
+def bounded(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) within 1280 pixels a side, the aspect kept."""
+    factor = min(1.0, LONGEST_SIDE / max(size))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def size_text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
