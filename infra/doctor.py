@@ -79,8 +79,8 @@ def _parts(config: Config) -> list[Row]:
         state = BAD if pose.estimator == "mediapipe" else OPEN
         rows.append(("pose: MediaPipe", state, "", "pip install -e '.[embedded]'"))
     dwpose = pose.estimator == "dwpose"
-    rows.append(_weights("pose: DWPose detector", pose.detector, dwpose, "pose.detector=PATH (YOLOX-L, ONNX)"))
-    rows.append(_weights("pose: DWPose", pose.weights, dwpose, "pose.weights=PATH (DWPose-L, ONNX)"))
+    rows.append(_weights("pose: DWPose detector", pose.detector, dwpose, "pose.detector=yzd-v/DWPose, or an ONNX file"))
+    rows.append(_weights("pose: DWPose", pose.weights, dwpose, "pose.weights=yzd-v/DWPose, or an ONNX file"))
     if dwpose and not importlib.util.find_spec("onnxruntime"):
         rows.append(("onnxruntime", BAD, "", "pip install -e '.[dwpose]'"))
     rows.append(_weights("latents: Wan VAE", encode.codec_weights, encode.codec == "wan-vae", "encode.codec_weights="))

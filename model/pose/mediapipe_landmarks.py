@@ -10,8 +10,9 @@
 
 MediaPipe gives a hand or face no confidence of its own, only finds it or not. Agreement is 1 - d / (torso / 2), at
 least 0: d is the distance between the two estimates of the same point, torso the distance between the middles of
-shoulders and hips. It falls to 0 where a hand was found on the wrong arm. What lies outside the frame, or was not
-found, has score 0; where not found, the coordinates are 0.
+shoulders and hips. It falls to 0 where a hand was found on the wrong arm. Outside the frame MediaPipe guesses: there
+scores fall with the distance from the frame, to 0 at a fifth of the torso (knees and wrists on the border are found a
+little to either side of it). What was not found has score 0 and the coordinates 0.
 """
 
 import numpy as np
@@ -49,6 +50,7 @@ FACE_68 += [33, 160, 158, 133, 153, 144] + [362, 385, 387, 263, 373, 380]
 FACE_68 += [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181] + [78, 82, 13, 312, 308, 317, 14, 87]
 MESH_NOSE = 1
 
+OUTSIDE = 0.2  # torsos
 SMALL_TOE_OUTWARD = 0.3  # a foot is about a third as wide as the hips
 
 
@@ -88,6 +90,8 @@ def to_wholebody(
         scores[..., where] = (1 - apart / np.maximum(torso / 2, 1e-6))[..., None]
 
     known = np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores)
-    inside = known & ((keypoints >= 0) & (keypoints <= unit)).all(axis=-1)
+    beyond = np.linalg.norm(keypoints - np.clip(keypoints, 0, unit), axis=-1)
+    reach = np.maximum(OUTSIDE * np.nan_to_num(torso), 1e-6)
+    scores = np.clip(scores, 0, 1) * np.clip(1 - beyond / reach[..., None], 0, 1)
     keypoints = np.where(known[..., None], keypoints, 0).astype(np.float32)
-    return keypoints, np.where(inside, np.clip(scores, 0, 1), 0).astype(np.float32)
+    return keypoints, np.where(known, scores, 0).astype(np.float32)

@@ -135,10 +135,11 @@ def fewer(folder: Path, corpus: Path, seconds: float, console: Console) -> list[
             count = int(np.searchsorted(arrays["times"], seconds))
             known, scores = arrays["keypoints"][:count], arrays["scores"][:count]
         frames = painted(corpus / "videos" / f"{path.stem}.mp4", known, scores)
-        extent = np.ptp(known[:, :BODY], axis=1).max(axis=0) * 640 / max(frames[0].shape)
+        reach = np.abs(known[:, :BODY] - known[:, CHEST].mean(axis=1, keepdims=True)).max(axis=(0, 1))
+        box = 2 * reach * 640 / max(frames[0].shape)  # around the chest, where the detector's marker is
         tracks, searched = [], []
         for every in (1, EVERY):
-            estimator = estimator_for(folder, tuple(1.1 * extent), detect_every=every)
+            estimator = estimator_for(folder, tuple(box), detect_every=every)
             tracks += estimator.estimate(frames)
             searched.append(estimator.detector_calls)
         one, other = tracks

@@ -156,7 +156,7 @@ def landmarks(**changed):
     """One frame of a person in the middle of a 400 x 200 frame, as to_wholebody takes it."""
     rng = np.random.default_rng(0)
     body = rng.uniform(0.4, 0.6, (1, 33, 3))
-    body[0, [11, 12], 1], body[0, [23, 24], 1] = 0.3, 0.6
+    body[0, [11, 12], :2], body[0, [23, 24], :2] = (0.5, 0.3), (0.5, 0.6)
     body[..., 2] = 0.9
     face, hands = rng.uniform(0.4, 0.6, (1, 468, 2)), rng.uniform(0.4, 0.6, (2, 1, 21, 2))
     face[:, 1], hands[0, :, 0], hands[1, :, 0] = body[:, 0, :2], body[:, 15, :2], body[:, 16, :2]
@@ -174,6 +174,8 @@ def test_a_hand_on_the_wrong_arm_and_a_joint_outside_the_frame_score_zero():
     body[0, 28, :2] = 0.5, 1.1
     track = landmarks(body=body)[1]
     assert track.scores[0, wb.RIGHT_ANKLE] == 0 and track.keypoints[0, wb.RIGHT_ANKLE, 1] == pytest.approx(440)
+    body[0, 28, 1] = 1.02  # 8 px outside; a fifth of the torso are 24
+    assert landmarks(body=body)[1].scores[0, wb.RIGHT_ANKLE] == pytest.approx(0.9 * 2 / 3)
 
 
 def test_what_was_not_found_or_is_no_number_has_score_zero_and_finite_coordinates():
@@ -186,3 +188,5 @@ def test_what_was_not_found_or_is_no_number_has_score_zero_and_finite_coordinate
     _, track = landmarks(body=body)
     assert not track.scores[0, [wb.LEFT_ELBOW, wb.LEFT_KNEE, wb.RIGHT_ELBOW]].any()
     assert track.scores[0, wb.RIGHT_KNEE] == pytest.approx(0.9)
+    body[0, 23] = np.nan
+    assert landmarks(body=body)[1].scores[0, wb.RIGHT_KNEE] == pytest.approx(0.9)
