@@ -99,22 +99,32 @@ def write(
     local = isinstance(filesystem, LocalFileSystem)
     if not replace and find(uri) is not None:
         raise SteadyDancerError(f"{uri} holds a committed artifact already.", "Remove it first, or write elsewhere.")
-    if local:
-        Path(root).parent.mkdir(parents=True, exist_ok=True)
-        _sweep_drafts_of_the_dead(Path(root))
-        folder = Path(tempfile.mkdtemp(prefix=_draft_prefix(Path(root)), dir=Path(root).parent))
-        folder.chmod(0o755)
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="steadydancer-draft-"))
-    try:
+    with draft(Path(root)) if local else _draft_elsewhere() as folder:
         yield folder
         _seal(folder, uri, kind, dict(config or {}), tuple(parents), dict(meta or {}))
         if local:
             _publish_local(folder, Path(root))
         else:
             _publish_remote(folder, filesystem, root)
+
+
+@contextmanager
+def draft(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` to make it in; gone afterwards, as are those that killed processes left of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_drafts_of_the_dead(target)
+    folder = Path(tempfile.mkdtemp(prefix=_draft_prefix(target), dir=target.parent))
+    try:
+        folder.chmod(0o755)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _draft_elsewhere() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="steadydancer-draft-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def read(uri: str | Path) -> Commit:

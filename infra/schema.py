@@ -77,7 +77,8 @@ class Pose(Section):
     detect_every: Positive = Field(10, description="frames from one search for people to the next")
     flip_test: bool = Field(False, description="DWPose: mean with the mirrored picture, at twice the cost")
     compat: bool = Field(
-        False, description="repeat the official release: colours, alignment, timing, two persons' hands"
+        False,
+        description="repeat the official release: colours into DWPose, alignment, timing, negative, mixed-up hands",
     )
     people_samples: Positive = Field(5, description="frames of a window on which people are counted")
     clean: Literal["never", "driving", "always"] = Field(

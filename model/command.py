@@ -37,7 +37,7 @@ def animate_files(config: Config, *, image: Path, driving: Path, out: Path, chec
     estimator, clip = build_estimator(config.pose), Clip(**trained["clip"])
     reference = read_reference(image, estimator)
     if reference.note:
-        Console(stderr=True).print(f"[yellow]{reference.note}[/]")
+        Console(stderr=True).print(reference.note, style="yellow", markup=False)
     full = reference.picture.shape[:2]
     size = bounded(full)
     picture, pose = video.resize(reference.picture, size), reference.pose.resized(full, size)
@@ -64,7 +64,6 @@ def animate_files(config: Config, *, image: Path, driving: Path, out: Path, chec
         )
     made = f"steadydancer model={commit.id} image={image.name} driving={driving.name} seed={config.seed}"
     video.write(out, frames, clip.fps, metadata={"comment": made})
-    Console().print(
-        f"{out}: {len(frames)} frames of {size_text(frames.shape[1:3])} from a picture of {size_text(size)}."
-    )
+    told = f"{out}: {len(frames)} frames of {size_text(frames.shape[1:3])} from a picture of {size_text(size)}."
+    Console().print(told, markup=False)
     return out

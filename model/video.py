@@ -13,6 +13,8 @@ from infra.errors import SteadyDancerError
 
 SEEK_MARGIN = 1.0
 """Seconds."""
+SAME_MOMENT = 1e-3
+"""Seconds: containers round the times of their frames, Matroska to a thousandth."""
 
 
 class UnreadableVideo(SteadyDancerError):
@@ -123,14 +125,13 @@ def read_at(path: Path | str, start: float, count: int, fps: float, size: tuple[
     """
     out: list[np.ndarray] = []
     previous, previous_time = None, 0.0
-    tolerance = 1e-4
 
     def fit(image: np.ndarray) -> np.ndarray:
         return image if size is None else resize(image, size)
 
     for time, image in frames(path, start):
         if previous is not None:
-            while len(out) < count and start + len(out) / fps < time - tolerance:
+            while len(out) < count and start + len(out) / fps < time - SAME_MOMENT:
                 out.append(fit(previous))
         if len(out) == count:
             break

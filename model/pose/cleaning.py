@@ -4,6 +4,7 @@ Everything looks both ways in time, so nothing lags. Figures: ``python tests/ben
 """
 
 from collections import defaultdict
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,16 +14,21 @@ from scipy.signal import savgol_filter
 
 from infra.errors import SteadyDancerError
 from model.pose.quality import torso_length
+from model.pose.retiming import checked_times
 from model.pose.tracks import JOINTS, PoseTrack
 from model.pose.wholebody import FACE, FEET, LEFT_HAND, LEFT_WRIST, RIGHT_HAND, RIGHT_WRIST, VISIBLE
+from model.video import SAME_MOMENT
 
 # Lengths are in torso lengths.
 LEAP, LEAP_OF_STEPS = 0.15, 3.0  # a spike: that far out and back, and that many times the steps around it
 DEGREE, SHORTEST = 2, 5  # of the polynomial; the fewest frames over which it smooths
+BREAK = 1.5  # median times between two frames: after a longer one the track starts anew, for smoothing and spikes
 # What a joint trembles about its smooth path is measured on the path, and taken to lie between these.
 LEAST_NOISE, MOST_NOISE = np.full(JOINTS, 0.0075), np.full(JOINTS, 0.0075)
 LEAST_NOISE[FACE] = MOST_NOISE[FACE] = 0.003
 MOST_NOISE[: FEET.stop] = 0.0125
+
+ROUNDED = 2 * SAME_MOMENT  # seconds: of a step between two times
 
 # Joints and what their gaps hang on: the wrists are clean before the hands' turn comes.
 GROUPS = ((slice(0, FACE.stop), None), (LEFT_HAND, LEFT_WRIST), (RIGHT_HAND, RIGHT_WRIST))
@@ -37,7 +43,9 @@ class Cleaned(NamedTuple):
     """(T, 133) float32: the estimator's own scores."""
 
 
-def clean(track: PoseTrack, fps: float, *, fill_seconds: float, smooth_seconds: float) -> Cleaned:
+def clean(
+    track: PoseTrack, fps: float, *, fill_seconds: float, smooth_seconds: float, times: np.ndarray | None = None
+) -> Cleaned:
     """Fill gaps of at most ``fill_seconds``, put back single frames that leap out, smooth over ``smooth_seconds``.
 
     A joint counts as seen with a score above VISIBLE. A gap lies between two frames that show the joint; it is bridged
@@ -46,15 +54,24 @@ def clean(track: PoseTrack, fps: float, *, fill_seconds: float, smooth_seconds: 
     seen or filled without interruption: a centred quadratic fit, from which a joint keeps its distance where that is
     more than trembling (Lee's local filter, IEEE PAMI 2(2), 1980: fast motion stays). It does nothing where fewer than
     five frames are in the span, and, as the search for spikes, where the torso length is unknown. What stays unseen
-    stays untouched. Raises SteadyDancerError for fps not above 0 and for negative times.
+    stays untouched.
+
+    ``times`` (T,), seconds: when each frame is shown (none: evenly, at ``fps``). A gap is then as long as the time that
+    lies in it, filled over time; and where a frame is shown for longer than BREAK times the median, neither smoothing
+    nor the search for spikes goes across. Steps that differ from whole frames by what containers round are whole.
+
+    Raises SteadyDancerError for fps not above 0, a negative fill_seconds or smooth_seconds, and for times that are not
+    one per frame, finite and rising.
     """
     for name, value in (("fps", fps), ("fill_seconds", fill_seconds), ("smooth_seconds", smooth_seconds)):
         if not np.isfinite(value) or value < 0 or (value == 0 and name == "fps"):
             wanted = "a number above 0" if name == "fps" else "a number from 0 on"
             raise SteadyDancerError(f"pose cleaning: {name} is {value}, {wanted} expected.")
+    at, fps = _in_frames(times, len(track), fps)
+    stretches = [slice(*ends) for ends in pairwise([0, *np.flatnonzero(np.diff(at) > BREAK) + 1, len(track)])]
     points, seen, torso = track.keypoints.astype(np.float64), track.scores > VISIBLE, torso_length(track)
-    usable = seen & ~_spikes(points, seen, torso)
-    gap, before, after = _gaps(usable, longest=int(fill_seconds * fps + 1e-6))
+    usable = seen & ~np.concatenate([_spikes(points[each], seen[each], torso) for each in stretches])
+    gap, before, after = _gaps(usable, at, longest=fill_seconds * fps + 1e-6 if fill_seconds else -1)
     known = seen | gap
     window = 2 * round((smooth_seconds * fps - 1) / 2) + 1
     for joints, wrist in GROUPS:
@@ -64,34 +81,50 @@ def clean(track: PoseTrack, fps: float, *, fill_seconds: float, smooth_seconds: 
             lost = np.concatenate([[0], np.cumsum(~there)])
             follows = holes & (lost[after[:, joints] + 1] == lost[before[:, joints]])  # the wrist is known all through
             from_wrist = paths - place
-            _fill(from_wrist, usable[:, joints] & there, follows)
+            _fill(from_wrist, at, usable[:, joints] & there, follows)
             paths[follows] = (from_wrist + place)[follows]
             holes = holes & ~follows
-        _fill(paths, usable[:, joints], holes)
-        if not np.isnan(torso):
-            _smooth(paths, known[:, joints], window, LEAST_NOISE[joints] * torso, MOST_NOISE[joints] * torso)
+        _fill(paths, at, usable[:, joints], holes)
+        noise = LEAST_NOISE[joints] * torso, MOST_NOISE[joints] * torso
+        for each in stretches if not np.isnan(torso) else ():
+            _smooth(paths[each], known[each, joints], window, *noise)
     ends = (np.take_along_axis(track.scores, each, axis=0) for each in (before, after))
     scores = np.where(gap, np.minimum(*ends), track.scores)
     return Cleaned(PoseTrack(points.astype(np.float32), scores), gap, track.scores)
 
 
-def _gaps(usable: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of (T, J) bool: where a gap of at most ``longest`` frames is; the usable frames before and after every frame.
+def _in_frames(times: np.ndarray | None, count: int, fps: float) -> tuple[np.ndarray, float]:
+    """(T,): when each frame is shown, counted in frames; and how many of these a second has: fps where all times are
+    evenly spaced at it, else as the median step has it, which a few frames shown for long leave alone."""
+    if times is None:
+        return np.arange(count, dtype=np.float64), fps
+    steps = np.diff(checked_times(times, count))
+    if (np.abs(steps - 1 / fps) > ROUNDED).any():
+        fps = 1 / float(np.median(steps))
+    steps = steps * fps
+    whole = np.maximum(np.round(steps), 1)
+    steps = np.where(np.abs(steps - whole) <= ROUNDED * fps, whole, steps)
+    return np.concatenate([[0.0], np.cumsum(steps)]), fps
+
+
+def _gaps(usable: np.ndarray, at: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of (T, J) bool, frames ``at`` (T,): where a gap of at most ``longest`` is; the usable frames around every frame.
 
     These are the frame itself where it is usable, and the clip's first or last frame where there is none.
     """
     frame = np.arange(len(usable))[:, None]
     before = np.maximum.accumulate(np.where(usable, frame, -1), axis=0)
     after = np.minimum.accumulate(np.where(usable, frame, len(usable))[::-1], axis=0)[::-1]
-    gap = ~usable & (before >= 0) & (after < len(usable)) & (after - before - 1 <= longest)
-    return gap, np.maximum(before, 0), np.minimum(after, len(usable) - 1)
+    gap = ~usable & (before >= 0) & (after < len(usable))
+    before, after = np.maximum(before, 0), np.minimum(after, len(usable) - 1)
+    return gap & (at[after] - at[before] - 1 <= longest), before, after
 
 
-def _fill(paths: np.ndarray, known: np.ndarray, gap: np.ndarray) -> None:
-    """Put ``paths`` (T, J, 2) in ``gap`` (T, J) on a curve through what is ``known`` (T, J)."""
+def _fill(paths: np.ndarray, at: np.ndarray, known: np.ndarray, gap: np.ndarray) -> None:
+    """Put ``paths`` (T, J, 2), ``at`` (T,), in ``gap`` (T, J) on a curve through what is ``known`` (T, J)."""
     for joint in np.flatnonzero(gap.any(axis=0)):
-        frames, at = np.flatnonzero(known[:, joint]), np.flatnonzero(gap[:, joint])
-        paths[at, joint] = PchipInterpolator(frames, paths[frames, joint], axis=0)(at)
+        frames, holes = np.flatnonzero(known[:, joint]), np.flatnonzero(gap[:, joint])
+        paths[holes, joint] = PchipInterpolator(at[frames], paths[frames, joint], axis=0)(at[holes])
 
 
 def _spikes(points: np.ndarray, seen: np.ndarray, torso: float) -> np.ndarray:

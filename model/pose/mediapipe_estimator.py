@@ -11,8 +11,21 @@ from infra.schema import Pose
 from model.pose.frames import checked
 from model.pose.mediapipe_graphs import detector, holistic, landmarker
 from model.pose.mediapipe_landmarks import to_wholebody
-from model.pose.people import BODY, HIPS, SEEN, SHOULDERS, Locate, Search, around, find_people, search_in
-from model.pose.tracking import follow
+from model.pose.people import (
+    BODY,
+    GREY,
+    HIPS,
+    SEEN,
+    SHOULDERS,
+    Locate,
+    Search,
+    around,
+    find_people,
+    region,
+    search_in,
+    torso,
+)
+from model.pose.tracking import RETURNED, difference, follow
 from model.pose.tracks import JOINTS, PoseTrack
 
 LANDMARKS = (("pose", 33), ("face", 468), ("left_hand", 21), ("right_hand", 21))
@@ -28,8 +41,7 @@ class MediaPipeEstimator:
     clip to the next. Raises SteadyDancerError where mediapipe is not installed.
 
     ``detector_calls`` counts frames, however often one is searched: those given to :meth:`count_people`, those that
-    tracking has searched for everybody, and with one person the frames on which MediaPipe itself searches, which are
-    the first one and those after a frame without a person.
+    tracking has searched for everybody, and with one person the first one and those after a frame without a person.
     """
 
     def __init__(self, settings: Pose):
@@ -52,8 +64,9 @@ class MediaPipeEstimator:
     def estimate(self, frames: Iterable[np.ndarray], people: int = 1) -> list[PoseTrack]:
         """(H, W, 3) uint8 RGB frames, an array or a stream -> tracks of T frames, the most prominent person first.
 
-        At most ``people``; [] where nobody is found. With ``people`` 1 and several in the picture it is the one whom
-        MediaPipe's detector is surest of, until they are lost; with more, see :func:`model.pose.tracking.follow`.
+        At most ``people``; [] where nobody is found. With ``people`` 1 it is the largest on the first frame that shows
+        anybody, for as long as MediaPipe's holistic model follows them, and again where they come back; or who takes
+        their place, if they fill more of the clip. With more, see :func:`model.pose.tracking.follow`.
         """
         return self._main_person(frames) if people == 1 else self._everybody(frames, people)
 
@@ -65,17 +78,26 @@ class MediaPipeEstimator:
         return np.array(counts)
 
     def _main_person(self, frames: Iterable[np.ndarray]) -> list[PoseTrack]:
-        keypoints, scores, followed, ever = [], [], False, False
-        with holistic() as process:
-            for frame in checked(frames):
-                self.detector_calls += not followed
-                result = process(_lit(frame))
-                followed = result.pose_landmarks is not None
-                ever |= followed
-                pose = _pose(result, frame.shape[:2])
-                keypoints.append(pose[0])
-                scores.append(pose[1])
-        return [PoseTrack(np.stack(keypoints), np.stack(scores))] if ever else []
+        seen: list[_Seen] = []
+        followed, length = None, 0
+        with holistic() as process, detector() as search, landmarker(whole=False) as body:
+            for index, frame in enumerate(checked(frames)):
+                length, frame, size = index + 1, _lit(frame), frame.shape[:2]
+                if followed is None:
+                    self.detector_calls += 1
+                    main = max(seen, key=lambda person: person.area, default=None)
+                    frame = _alone(frame, find_people(frame, search, _located(body)), main)
+                result = process(frame)
+                pose = _pose(result, size)
+                if result.pose_landmarks is None:
+                    followed = None
+                    continue
+                if followed is None:
+                    known = [person for person in seen if difference(person.poses[-1], pose) < RETURNED]
+                    followed = max(known, key=lambda person: person.area) if known else _Seen()
+                    seen += [] if known else [followed]
+                followed.add(index, pose, size)
+        return [max(seen, key=lambda person: person.area).track(length)] if seen else []
 
     def _everybody(self, frames: Iterable[np.ndarray], people: int) -> list[PoseTrack]:
         with detector() as search, landmarker(whole=False) as body, landmarker(whole=True) as whole:
@@ -94,6 +116,46 @@ class MediaPipeEstimator:
 
             lit = map(_lit, checked(frames))
             return follow(lit, detect, locate, detect_every=self._every, people=people, chunk=self._chunk)
+
+
+class _Seen:
+    """One person of those whom holistic followed, one after the other."""
+
+    def __init__(self):
+        self.frames: list[int] = []
+        self.poses: list[tuple[np.ndarray, np.ndarray]] = []
+        self.area = 0.0
+        """px, summed over the frames"""
+
+    def add(self, index: int, pose: tuple[np.ndarray, np.ndarray], size: tuple[int, int]) -> None:
+        self.frames.append(index)
+        self.poses.append(pose)
+        points = np.clip(pose[0][pose[1] > 0], 0, size[::-1])
+        self.area += float(np.ptp(points, axis=0).prod()) if len(points) else 0.0
+
+    def track(self, length: int) -> PoseTrack:
+        keypoints, scores = np.zeros((length, JOINTS, 2), np.float32), np.zeros((length, JOINTS), np.float32)
+        keypoints[self.frames], scores[self.frames] = (np.stack(each) for each in zip(*self.poses, strict=True))
+        return PoseTrack(keypoints, scores)
+
+
+def _alone(frame: np.ndarray, people: list[np.ndarray], main: _Seen | None) -> np.ndarray:
+    """The frame with all ``people`` (33, 3) hidden but one: who fits the ``main`` person so far, else the largest."""
+    if len(people) < 2:
+        return frame
+    chosen = max(range(len(people)), key=lambda index: torso(people[index]))
+    if main is not None:
+        unit = np.array([frame.shape[1], frame.shape[0], 1.0])
+        none = np.full((468, 2), np.nan), *np.full((2, 21, 2), np.nan)
+        poses = [to_wholebody(person / unit, *none, frame.shape[:2]) for person in people]
+        apart = [difference(main.poses[-1], pose) for pose in poses]
+        chosen = int(np.argmin(apart)) if min(apart) < RETURNED else chosen
+    hidden = np.zeros(frame.shape[:2], np.uint8)
+    for index, person in enumerate(people):
+        if index != chosen:
+            hidden |= region(person, hidden.shape)
+    hidden[region(people[chosen], hidden.shape) > 0] = 0
+    return np.where(hidden[..., None] > 0, np.uint8(GREY), frame)
 
 
 def _lit(frame: np.ndarray) -> np.ndarray:

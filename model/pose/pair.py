@@ -40,7 +40,7 @@ def write_pair(
     frames: int,
     seed: int,
     compat: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[], None] | None = None,
 ) -> Commit:
     """``folder``, new or empty, whole or not at all: a picture per pose of the driving's main person.
 
@@ -49,12 +49,8 @@ def write_pair(
     SteadyDancerError where the folder is not empty, and where there are fewer poses than ``frames``.
     """
     refuse_unless_new(folder)
-    track = _main_person(driving, compat)
-    if len(track) < frames:
-        raise SteadyDancerError(
-            f"{driving_video}: {len(track)} poses at {driving.fps:g} fps, a pair needs {frames}.",
-            f"Use a video of at least {frames / driving.fps:.2f} s, or fewer frames (clip.frames).",
-        )
+    track = _with_anothers_hand(driving) if compat and len(driving.people) > 1 else driving.people[0].track
+    refuse_if_short(driving_video, len(track), driving.fps, frames)
     size = reference.picture.shape[:2]
     placed = track, driving.size, reference.pose, size, "official" if compat else "robust"
     aligned, ratios = align(*placed), limb_ratios(*placed)
@@ -71,24 +67,35 @@ def write_pair(
         for name in ("positive", "negative"):
             (draft / name).mkdir()
         Image.fromarray(reference.picture).save(draft / "ref_image.png")
-        (draft / "prompt.txt").write_text(prompt.strip() + "\n" if prompt.strip() else "")
-        if driving_video.suffix.lower() == ".mp4":
+        (draft / "prompt.txt").write_text(prompt.strip() + "\n" if prompt.strip() else "", encoding="utf-8")
+        if driving_video.suffix.lower() == ".mp4" and driving.whole:
             shutil.copyfile(driving_video, draft / "driving_video.mp4")
         else:
-            shown = frames_shown(driving_video, driving.times, len(track), driving.fps)
-            video.write(draft / "driving_video.mp4", (_even(image) for image in shown), driving.fps)
-        panels = _panels(draft, reference, aligned, wrong, canvas, progress)
-        shown = frames_shown(driving_video, driving.times, len(track), driving.fps)
+            shown = frames_shown(driving_video, driving.shown)
+            video.write(draft / "driving_video.mp4", map(_even, shown), driving.fps)
+        panels, shown = (
+            _panels(draft, reference, aligned, wrong, canvas, progress),
+            frames_shown(driving_video, driving.shown),
+        )
         joined = (np.concatenate([*row, _panel(image)], axis=1) for row, image in zip(panels, shown, strict=True))
         video.write(draft / "preview.mp4", joined, driving.fps)
     return commits.read(folder)
 
 
-def _main_person(driving: Driving, compat: bool) -> PoseTrack:
-    """With ``compat`` and several persons the release's mix-up: as the right hand, the second person's left one."""
+def _with_anothers_hand(driving: Driving) -> PoseTrack:
+    """The release's mix-up of several persons: the first with the second one's left hand as the right one."""
     tracks = [driven.track for driven in driving.people]
     arrays = (np.stack([getattr(track, name) for track in tracks], axis=1) for name in ("keypoints", "scores"))
-    return PoseTrack(*select_person(*arrays, compat=compat))
+    return PoseTrack(*select_person(*arrays, compat=True))
+
+
+def refuse_if_short(driving_video: Path, poses: int, fps: float, frames: int) -> None:
+    """Raises SteadyDancerError where there are fewer poses than ``frames``."""
+    if poses < frames:
+        raise SteadyDancerError(
+            f"{driving_video}: {poses} poses at {fps:g} fps, a pair needs {frames}.",
+            f"Use a video of at least {frames / fps:.2f} s, or fewer frames (clip.frames).",
+        )
 
 
 def refuse_unless_new(folder: Path) -> None:
@@ -103,7 +110,7 @@ def _panels(
     aligned: PoseTrack,
     wrong: PoseTrack,
     canvas: tuple[int, int],
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[], None] | None,
 ) -> Iterator[list[np.ndarray]]:
     """Writes the condition pictures frame by frame, and gives each frame's row of the preview as far as it goes."""
     size, still = reference.picture.shape[:2], _panel(reference.picture)
@@ -117,7 +124,7 @@ def _panels(
             (draft / name / f"{t:04d}.jpg").write_bytes(data.tobytes())
             row.append(_panel(picture))
         if progress is not None:
-            progress(t + 1, len(aligned))
+            progress()
         yield row
 
 

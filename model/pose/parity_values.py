@@ -77,10 +77,11 @@ class Numbers:
 def difference(ours: Any, theirs: Any) -> float:
     """Largest absolute difference, infinite for other shapes; equal infinities and equal NaN differ by 0.
 
-    Ours is first stored as theirs is: a neck computed in float64 may lie in the file as float32.
+    Ours is first rounded as theirs is: a neck computed in float64 may lie in the file as float32.
     """
-    theirs = np.asarray(theirs)
-    ours = np.asarray(ours).astype(theirs.dtype)
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    if np.issubdtype(theirs.dtype, np.floating):
+        ours = ours.astype(theirs.dtype)
     if ours.shape != theirs.shape:
         raise Unusable(f"{theirs.shape} given, {ours.shape} expected")
     if np.array_equal(ours, theirs):

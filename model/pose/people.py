@@ -47,8 +47,8 @@ def find_people(frame: np.ndarray, search: Search, locate: Locate) -> list[np.nd
             break
         people += new
         image[hidden > 0] = GREY
-    torsos = [_torso(person) for person in people]
-    large = [person for person, torso in zip(people, torsos, strict=True) if torso >= SMALLEST * max(torsos)]
+    sizes = [torso(person) for person in people]
+    large = [person for person, size in zip(people, sizes, strict=True) if size >= SMALLEST * max(sizes)]
     return large[:MOST_PEOPLE]
 
 
@@ -74,7 +74,7 @@ def _look(
             seen = landmarks[BODY, 2] >= SEEN
             if (_open(landmarks[BODY, :2], hidden) & seen).sum() >= FEWEST_SEEN:
                 new.append(landmarks)
-            hidden |= _region(landmarks, hidden.shape)
+            hidden |= region(landmarks, hidden.shape)
     return new
 
 
@@ -114,20 +114,21 @@ def _open(points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _torso(landmarks: np.ndarray) -> float:
+def torso(landmarks: np.ndarray) -> float:
+    """Length in px of the trunk of landmarks (33, 3)."""
     shoulders, hips = landmarks[TRUNK[:2], :2].mean(axis=0), landmarks[TRUNK[2:], :2].mean(axis=0)
     return float(np.linalg.norm(shoulders - hips))
 
 
-def _region(landmarks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def region(landmarks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) uint8, 1 where the person is: trunk, limbs and head with some clothing, but not the box around them."""
-    region = np.zeros(size, np.uint8)
+    out = np.zeros(size, np.uint8)
     points = landmarks[:, :2]
-    breadth = max(_torso(landmarks), float(np.linalg.norm(points[11] - points[12])), 4.0)
+    breadth = max(torso(landmarks), float(np.linalg.norm(points[11] - points[12])), 4.0)
     at = np.clip(points, -(1 << 14), 1 << 14).round().astype(int)
-    cv2.fillConvexPoly(region, cv2.convexHull(at[TRUNK].astype(np.int32)), 1)
+    cv2.fillConvexPoly(out, cv2.convexHull(at[TRUNK].astype(np.int32)), 1)
     for start, end in [*LIMBS, *zip(TRUNK, TRUNK[1:] + TRUNK[:1], strict=True)]:
-        cv2.line(region, at[start].tolist(), at[end].tolist(), 1, max(1, round(0.3 * breadth)))
+        cv2.line(out, at[start].tolist(), at[end].tolist(), 1, max(1, round(0.3 * breadth)))
     head = at[HEAD].mean(axis=0).round().astype(int).tolist()
-    cv2.circle(region, head, max(1, round(0.4 * breadth)), 1, thickness=-1)
-    return region
+    cv2.circle(out, head, max(1, round(0.4 * breadth)), 1, thickness=-1)
+    return out

@@ -12,15 +12,13 @@ from infra.schema import Pose
 from model import video
 from model.pose.cleaning import clean
 from model.pose.estimator import PoseEstimator
+from model.pose.people import MOST_PEOPLE
 from model.pose.retiming import retime
 from model.pose.tracks import InvalidPose, PoseTrack, read_pose_file
 from model.pose.wholebody import neck
 
 LONGEST_SIDE = 1280
 """Of the frames that are searched for people, in pixels."""
-MOST_PEOPLE = 6
-SAME_MOMENT = 1e-4
-"""Seconds."""
 
 
 class Reference(NamedTuple):
@@ -53,21 +51,34 @@ class Driving(NamedTuple):
     """of the tracks"""
     times: np.ndarray
     """(N,) seconds of the video's own frames"""
+    shown: np.ndarray
+    """(T,) index of the video's frame that is shown at the moment of each pose"""
+    whole: bool
+    """whether all of the video was read"""
     detector_calls: int
     """that following the people took"""
-    counted: float | None
-    """people, median over sampled frames"""
+    counts: list[int]
+    """people on the sampled frames"""
 
 
 def read_picture(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright, transparency over white. Raises SteadyDancerError."""
     try:
         with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+            picture = _eight_bits(ImageOps.exif_transpose(opened), path).convert("RGBA")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise SteadyDancerError(f"{path}: not a readable picture ({error}).", "Give a PNG, JPEG or WebP.") from error
     white = Image.new("RGBA", picture.size, "white")
     return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+
+
+def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:
+    """Greyscale of 16 bits scaled to 8, where Pillow would cut it off."""
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise SteadyDancerError(f"{path}: a picture of mode {picture.mode}.", "Give one of 8 or 16 bits.")
+    return picture
 
 
 def read_reference(path: Path, estimator: PoseEstimator) -> Reference:
@@ -81,12 +92,14 @@ def read_reference(path: Path, estimator: PoseEstimator) -> Reference:
             f"{path}: nobody was found in it.", "Use a picture that shows one person, head and shoulders in view."
         )
     pose = people[0].resized(small.shape[:2], size)
+    place, shown = neck(pose.keypoints[0], pose.scores[0])
+    if not shown:
+        raise SteadyDancerError(f"{path}: both shoulders are needed, and not seen.", "Use a picture that shows them.")
     note = None
     if len(people) > 1:
-        place = np.nan_to_num(neck(pose.keypoints[0], pose.scores[0])[0])
         note = (
-            f"{path.name} shows {len(people)} people; the most prominent was taken, whose neck is at x={place[0]:.0f}, "
-            f"y={place[1]:.0f} of {size_text(size)}. Crop the picture to choose another."
+            f"{path.name} shows {people_text(len(people))}; the most prominent was taken, whose neck is at "
+            f"{place_text(place)} of {size_text(size)}. Crop the picture to choose another."
         )
     return Reference(picture, pose, len(people), note)
 
@@ -113,16 +126,17 @@ def read_driving(
     size, small = (info.height, info.width), bounded((info.height, info.width))
     length = info.seconds if seconds is None else min(seconds, info.seconds)
     moments = iter((np.arange(samples) + 0.5) * length / max(samples, 1))
-    times, sampled, wanted = [], [], next(moments, None)
+    times, sampled, wanted, whole = [], [], next(moments, None), True
 
     def stream() -> Iterator[np.ndarray]:
-        nonlocal wanted
+        nonlocal wanted, whole
         for time, image in video.frames(path):
-            if seconds is not None and time >= seconds - SAME_MOMENT and times:
+            if seconds is not None and time >= seconds - video.SAME_MOMENT and times:
+                whole = False
                 return
             times.append(time)
             image = video.resize(image, small)
-            if wanted is not None and time >= wanted:
+            if wanted is not None and time + 0.5 / info.fps >= wanted:
                 sampled.append(image)
                 wanted = next(moments, None)
             if progress is not None:
@@ -136,13 +150,20 @@ def read_driving(
     calls = estimator.detector_calls - before
     at = np.array(times) - times[0]
     rate = (len(at) - 1) / at[-1] if len(at) > 1 else info.fps
+    driven = [_cleaned_and_retimed(track, at, rate, settings, fps) for track in found]
+    shown = np.arange(len(at))
+    if not settings.compat:
+        moments = np.arange(len(driven[0].track)) / fps
+        shown = np.searchsorted(at, moments + video.SAME_MOMENT, side="right") - 1
     return Driving(
-        people=[_cleaned_and_retimed(track, at, rate, settings, fps) for track in found],
+        people=driven,
         size=size,
         fps=rate if settings.compat else fps,
         times=at,
+        shown=shown,
+        whole=whole,
         detector_calls=calls,
-        counted=float(np.median(estimator.count_people(np.stack(sampled)))) if sampled else None,
+        counts=estimator.count_people(np.stack(sampled)).tolist() if sampled else [],
     )
 
 
@@ -152,7 +173,7 @@ def _cleaned_and_retimed(raw: PoseTrack, times: np.ndarray, rate: float, setting
     uncleaned = retime(raw, times, fps)
     if settings.clean == "never":
         return Driven(uncleaned, uncleaned.scores, uncleaned, 0)
-    cleaned = clean(raw, rate, fill_seconds=settings.fill_seconds, smooth_seconds=settings.smooth_seconds)
+    cleaned = clean(raw, rate, times=times, fill_seconds=settings.fill_seconds, smooth_seconds=settings.smooth_seconds)
     return Driven(retime(cleaned.track, times, fps), uncleaned.scores, uncleaned, int(cleaned.filled.sum()))
 
 
@@ -181,14 +202,12 @@ def read_driving_track(
     return track, (info.height, info.width)
 
 
-def frames_shown(path: Path, times: np.ndarray, count: int, fps: float) -> Iterator[np.ndarray]:
-    """The video's frame shown at each of ``count`` moments at ``fps``; ``times`` are those of its frames."""
-    shown = np.searchsorted(times, np.arange(count) / fps + SAME_MOMENT, side="right") - 1
-    for index, (_, image) in enumerate(video.frames(path)):
-        for _ in range(int((shown == index).sum())):
+def frames_shown(path: Path, shown: np.ndarray) -> Iterator[np.ndarray]:
+    """The video's frames of the indices ``shown``, which do not fall."""
+    times = np.bincount(shown)
+    for count, (_, image) in zip(times.tolist(), video.frames(path), strict=False):
+        for _ in range(count):
             yield image
-        if index >= shown[-1]:
-            return
 
 
 def bounded(size: tuple[int, int]) -> tuple[int, int]:
@@ -199,3 +218,11 @@ def bounded(size: tuple[int, int]) -> tuple[int, int]:
 
 def size_text(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
+
+
+def place_text(point: np.ndarray) -> str:
+    return f"x={point[0]:.0f}, y={point[1]:.0f}"
+
+
+def people_text(count: int) -> str:
+    return f"{count} people" + (" or more" if count >= MOST_PEOPLE else "")

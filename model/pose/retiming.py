@@ -9,8 +9,7 @@ import numpy as np
 from infra.errors import SteadyDancerError
 from model.pose.tracks import PoseTrack
 from model.pose.wholebody import VISIBLE
-
-SAME_MOMENT = 1e-3  # seconds; Matroska rounds the times of frames to milliseconds
+from model.video import SAME_MOMENT
 
 
 def retime(track: PoseTrack, times: np.ndarray, fps: float) -> PoseTrack:
@@ -22,7 +21,14 @@ def retime(track: PoseTrack, times: np.ndarray, fps: float) -> PoseTrack:
     the clip are returned, and :func:`model.video.read_at` has the pictures to them (start 0, same count and fps).
     Raises SteadyDancerError for times that are not one per frame, finite, from 0 and rising, and for fps not above 0.
     """
-    times = _checked(times, len(track), fps)
+    if not (np.isfinite(fps) and fps > 0):
+        raise SteadyDancerError(f"retiming: {fps} fps asked for, a number above 0 expected.")
+    times = checked_times(times, len(track))
+    if abs(times[0]) > SAME_MOMENT:
+        raise SteadyDancerError(
+            f"retiming: the first frame is at {times[0]} s, 0 expected.",
+            fix="Subtract the first frame's time from all.",
+        )
     lasts = times[-1] / (len(times) - 1) if len(times) > 1 else 1 / fps
     moments = np.arange(int(np.ceil((times[-1] + lasts) * fps)) + 1) / fps
     moments = moments[(moments < times[-1] + lasts - SAME_MOMENT) & (moments <= times[-1] + 1 / fps)]
@@ -46,13 +52,12 @@ def retime(track: PoseTrack, times: np.ndarray, fps: float) -> PoseTrack:
     )
 
 
-def _checked(times: np.ndarray, frames: int, fps: float) -> np.ndarray:
+def checked_times(times: np.ndarray, frames: int) -> np.ndarray:
+    """``times`` as float64 (frames,). Raises SteadyDancerError unless there is one per frame, all finite and rising."""
     times = np.asarray(times, np.float64)
-    if not (np.isfinite(fps) and fps > 0):
-        raise SteadyDancerError(f"retiming: {fps} fps asked for, a number above 0 expected.")
     if times.shape != (frames,):
         raise SteadyDancerError(
-            f"retiming: {times.shape} times given for a track of {frames} frames.",
+            f"pose: {times.shape} times given for a track of {frames} frames.",
             fix="Give the time of each frame that the track was estimated on, in seconds.",
         )
     wrong = ~np.isfinite(times)
@@ -60,12 +65,7 @@ def _checked(times: np.ndarray, frames: int, fps: float) -> np.ndarray:
     if wrong.any():
         at = int(wrong.argmax())
         raise SteadyDancerError(
-            f"retiming: frame {at} is at {times[at]} s after {times[max(at - 1, 0)]} s; finite, rising times expected.",
+            f"pose: frame {at} is at {times[at]} s after {times[max(at - 1, 0)]} s; finite, rising times expected.",
             fix="Read the video with model.video.frames, which refuses damaged ones.",
-        )
-    if abs(times[0]) > SAME_MOMENT:
-        raise SteadyDancerError(
-            f"retiming: the first frame is at {times[0]} s, 0 expected.",
-            fix="Subtract the first frame's time from all.",
         )
     return times

@@ -22,9 +22,9 @@ SEEN = 0.3  # score above which a joint counts
 FEWEST_SEEN = 3  # body joints of a person who is there
 FALLEN = 0.5  # of the confidence when the detector last saw the person: below it the frame is searched again
 BEYOND = 1.2  # a person is larger than their joints (hands, top of the head), and moves on to the next frame
-CROWD = 8  # people followed beyond those asked for, the largest: bounds what a frame with an audience costs
+CROWD = 8  # people followed beyond those asked for: bounds what a frame with an audience costs
 
-# Differences between two poses, in the size of the person (see _differences).
+# Differences between two poses, in the size of the person (see difference).
 SAME = 0.15  # below: one person, found twice on a frame, or on two frames one after the other in their own crop
 NEAR = 0.5  # below: may be the person of the frame before
 RETURNED, ABSENCE = 0.75, 0.25  # below: may be a person who was away, whom ABSENCE puts behind one who was not
@@ -60,9 +60,9 @@ class _Person:
     def __init__(self):
         self.frames: list[int] = []
         self.poses: list[tuple[np.ndarray, np.ndarray]] = []
-        self.prominence = 0.0
+        self.prominence = self.area = 0.0  # px: summed over time, when last seen
         self.velocity = np.zeros(2)
-        self.confidence = 0.0  # when the detector last saw them
+        self.confidence = 0.0  # the mean body score when the detector last saw them
         self.here = True
 
     def add(self, time: int, keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> None:
@@ -75,7 +75,8 @@ class _Person:
         self.frames.append(time)
         self.poses.append((keypoints, scores))
         box = np.clip(_box(keypoints, scores), 0, (size[1], size[0]) * 2)
-        self.prominence += float((box[2:] - box[:2]).prod())
+        self.area = float((box[2:] - box[:2]).prod())
+        self.prominence += self.area
 
     def crop(self) -> np.ndarray:
         """Where to look for them in the next frame: a box (4,)."""
@@ -89,12 +90,8 @@ class _Person:
         ahead = keypoints + self.velocity * min(time - self.frames[-1], COASTING)
         return _differences((np.stack([keypoints, ahead]), np.stack([scores, scores])), poses).min(axis=0)
 
-    def goes_on(self, time: int, poses: Poses) -> bool:
-        """Whether what their crop shows, one pose, is them."""
-        return bool(_there(poses[1])[0]) and self.difference(time, poses)[0] < SAME
-
     def fallen(self, scores: np.ndarray) -> bool:
-        return _confidence(scores) < FALLEN * self.confidence
+        return bool(scores[BODY].mean() < FALLEN * self.confidence)
 
     def track(self, length: int) -> PoseTrack:
         keypoints, scores = np.zeros((length, JOINTS, 2), np.float32), np.zeros((length, JOINTS), np.float32)
@@ -104,7 +101,7 @@ class _Person:
 
 
 class _Crowd:
-    """Everybody seen so far, whether here or not."""
+    """Who is here, and of those who were the most prominent: never more than twice ``most`` people."""
 
     def __init__(self, detect: Detect, locate: Locate, detect_every: int, most: int):
         self.people: list[_Person] = []
@@ -130,8 +127,8 @@ class _Crowd:
             self._meet(time, frame, found, None)
         elif here:
             own = self._poses([(frame, person.crop()) for person in here])
-            shown = [person.goes_on(time, _one(own, index)) for index, person in enumerate(here)]
-            shown = np.array(shown) & ~_twice(here, time, own)
+            apart = np.stack([person.difference(time, own) for person in here]).diagonal()
+            shown = (apart < SAME) & ~_twice(own, apart)
             fallen = [person.fallen(scores) for person, scores in zip(here, own[1], strict=True)]
             if (~shown | fallen).any() and time - self._searched > self._every // 4:
                 self._meet(time, frame, self.search([frame])[0], dict(zip(here, zip(*own, strict=True), strict=True)))
@@ -145,42 +142,49 @@ class _Crowd:
         self._searched = time
         known = self._assign(time, found)
         held = [person for person in self.people if person.here and person not in known.values()]
+        for person in held:
+            person.here = False
         for index, (keypoints, scores) in enumerate(zip(*found, strict=True)):
             if index not in known:
                 known[index] = _Person()
                 self.people.append(known[index])
             known[index].add(time, keypoints, scores, frame.shape[:2])
-            known[index].here, known[index].confidence = True, _confidence(scores)
+            known[index].here, known[index].confidence = True, float(scores[BODY].mean())
+        held = held if self._every > 1 else []
+        crops = [] if own else [(frame, person.crop()) for person in held]
+        own = own or dict(zip(held, zip(*self._poses(crops), strict=True), strict=True))
         for person in held:
-            person.here = False
-        if not held or self._every == 1:
-            return
-        if own is None:
-            poses = self._poses([(frame, person.crop()) for person in held])
-        else:
-            poses = _stacked([own[person] for person in held])
-        for index, person in enumerate(held):
-            pose, others = _one(poses, index), [other.poses[-1] for other in self.people if other.here]
+            pose, others = _stacked([own[person]]), [other.poses[-1] for other in self.people if other.here]
             alone = not others or (_differences(pose, _stacked(others)) >= SAME).all()
-            if alone and person.goes_on(time, pose) and not person.fallen(pose[1][0]):
+            if alone and person.difference(time, pose)[0] < SAME and not person.fallen(pose[1][0]):
                 person.here = True
                 person.add(time, pose[0][0], pose[1][0], frame.shape[:2])
+        self._forget()
+
+    def _forget(self) -> None:
+        """Follow on as many of the most prominent as asked for, however small they are now, and of the others the CROWD
+        largest. Of those away remember as many: whom so many surpass is not among those returned."""
+        here = sorted((person for person in self.people if person.here), key=lambda person: -person.prominence)
+        asked = self._most - CROWD
+        followed = here[:asked] + nlargest(CROWD, here[asked:], key=lambda person: person.area)
+        for person in here:
+            person.here = person in followed
+        away = (person for person in self.people if not person.here)
+        kept = followed + nlargest(self._most, away, key=lambda person: person.prominence)
+        self.people = [person for person in self.people if person in kept]
 
     def _assign(self, time: int, found: Poses) -> dict[int, _Person]:
         """Index of a found pose -> the person it is; the assignment with the smallest sum of differences."""
         from scipy.optimize import linear_sum_assignment
 
-        people = [person for person in self.people if person.here]
-        away = (person for person in self.people if not person.here)
-        people += nlargest(self._most, away, key=lambda person: person.prominence)
-        if not people or not len(found[0]):
+        if not self.people or not len(found[0]):
             return {}
-        cost = np.stack([person.difference(time, found) for person in people])
-        limit = np.array([[NEAR if person.here else RETURNED + ABSENCE] for person in people])
-        cost += np.array([[0 if person.here else ABSENCE] for person in people])
+        cost = np.stack([person.difference(time, found) for person in self.people])
+        limit = np.array([[NEAR if person.here else RETURNED + ABSENCE] for person in self.people])
+        cost += np.array([[0 if person.here else ABSENCE] for person in self.people])
         rows, columns = linear_sum_assignment(np.minimum(cost, limit))
         fits = cost[rows, columns] < limit[rows, 0]
-        return {int(column): people[row] for row, column in zip(rows[fits], columns[fits], strict=True)}
+        return {int(column): self.people[row] for row, column in zip(rows[fits], columns[fits], strict=True)}
 
     def _poses(self, crops: list[tuple[np.ndarray, np.ndarray]]) -> Poses:
         if crops:
@@ -192,26 +196,23 @@ def _seen(scores: np.ndarray) -> np.ndarray:
     return scores[..., BODY] > SEEN
 
 
-def _there(scores: np.ndarray) -> np.ndarray:
-    return _seen(scores).sum(axis=-1) >= FEWEST_SEEN
-
-
-def _confidence(scores: np.ndarray) -> float:
-    return float(scores[BODY].mean())
-
-
 def _box(keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Around the seen joints: (4,) px. Hands, feet and face count too."""
     points = keypoints[scores > SEEN]
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def _one(poses: Poses, index: int) -> Poses:
-    return poses[0][index : index + 1], poses[1][index : index + 1]
-
-
 def _stacked(poses: list[tuple[np.ndarray, np.ndarray]]) -> Poses:
     return np.stack([keypoints for keypoints, _ in poses]), np.stack([scores for _, scores in poses])
+
+
+def difference(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> float:
+    """From one pose, keypoints (133, 2) px and scores (133,), to another in place and size, in units of the person.
+
+    Below NEAR they may be one person's on two frames in a row, below RETURNED those of one who was away in between;
+    infinite where fewer than FEWEST_SEEN body joints are seen in both.
+    """
+    return float(_differences(_stacked([one]), _stacked([other]))[0, 0])
 
 
 def _differences(ones: Poses, others: Poses) -> np.ndarray:
@@ -235,16 +236,15 @@ def _once(poses: Poses) -> Poses:
     """Without those who are not there, and without all but the first of those who are the same."""
     keep: list[int] = []
     differences = _differences(poses, poses)
-    for index in np.flatnonzero(_there(poses[1])).tolist():
+    for index in np.flatnonzero(np.isfinite(differences.diagonal())).tolist():
         if (differences[index, keep] >= SAME).all():
             keep.append(index)
     return poses[0][keep], poses[1][keep]
 
 
-def _twice(here: list[_Person], time: int, own: Poses) -> np.ndarray:
-    """(n,) bool: whose crop shows somebody else here, who fits the pose better."""
-    out = np.zeros(len(here), bool)
+def _twice(own: Poses, apart: np.ndarray) -> np.ndarray:
+    """(n,) bool: whose own crop shows somebody else here, who is less far ``apart`` (n,) from the pose."""
+    out = np.zeros(len(apart), bool)
     for one, other in np.argwhere(np.triu(_differences(own, own) < SAME, 1)):
-        fits = [here[index].difference(time, _one(own, index))[0] for index in (one, other)]
-        out[other if fits[0] <= fits[1] else one] = True
+        out[other if apart[one] <= apart[other] else one] = True
     return out

@@ -1,51 +1,18 @@
-"""Gaps, spikes and trembling; then the figures of a track."""
+"""Gaps, spikes and trembling."""
 
 import numpy as np
 import pytest
+from dancing_tracks import FPS, TORSO, UNUSED, dancing, still, track
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import SteadyDancerError
 from model.pose import wholebody as wb
 from model.pose.cleaning import clean
-from model.pose.quality import PARTS, jitter, torso_length, visibility
+from model.pose.quality import jitter
 from model.pose.tracks import PoseTrack
 
-TORSO, FPS = 100.0, 30
 USUAL = {"fill_seconds": 0.25, "smooth_seconds": 0.3}
-UNUSED = -5e5  # coordinates that nothing visible may lean on
-
-
-def still(frames=40, scores=0.9):
-    """A person whose torso is 100 px long, at rest."""
-    points = np.random.default_rng(0).uniform(100, 400, (133, 2))
-    points[[wb.LEFT_SHOULDER, wb.RIGHT_SHOULDER]], points[[wb.LEFT_HIP, wb.RIGHT_HIP]] = (
-        [[300, 200], [220, 200]],
-        [260, 300],
-    )
-    return np.tile(points, (frames, 1, 1)), np.full((frames, 133), scores)
-
-
-def track(points, scores):
-    return PoseTrack(points.astype(np.float32), scores.astype(np.float32))
-
-
-def dancing(seed, frames=40, share_seen=0.8):
-    """A person in motion, trembling, with gaps, wrong frames, and rubbish where a joint is not seen."""
-    rng = np.random.default_rng(seed)
-    points, scores = still(frames)
-    time = np.arange(frames)[:, None, None] / FPS
-    points += 60 * np.sin(2 * np.pi * rng.uniform(0.3, 3, (1, 133, 1)) * time + rng.uniform(0, 6, (1, 133, 2)))
-    points += rng.normal(0, 0.6, points.shape)
-    points[rng.random((frames, 133)) < 0.02] += 70
-    lost = rng.random(((frames + 3) // 4, 133)) > share_seen
-    for part in (wb.FACE, wb.LEFT_HAND, wb.RIGHT_HAND):  # as estimators find them: whole or not at all
-        lost[:, part] = lost[:, part.start : part.start + 1]
-    seen = np.repeat(~lost, 4, axis=0)[:frames]
-    seen[:, [wb.LEFT_SHOULDER, wb.RIGHT_SHOULDER, wb.LEFT_HIP, wb.RIGHT_HIP]] = True
-    scores = np.where(seen, rng.uniform(0.4, 1, seen.shape), rng.uniform(0, 0.34, seen.shape))
-    points[~seen] = UNUSED
-    return track(points, scores)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40))
@@ -207,43 +174,3 @@ def test_nobody_seen_is_left_as_it_is():
 def test_settings_without_meaning_are_refused(fps, fill, smooth, named):
     with pytest.raises(SteadyDancerError, match=named):
         clean(dancing(0), fps, fill_seconds=fill, smooth_seconds=smooth)
-
-
-def test_visibility_is_a_share_per_part():
-    points, scores = still(10)
-    scores[:5, wb.LEFT_HAND] = wb.VISIBLE
-    scores[:, wb.FACE] = 0
-    assert visibility(track(points, scores)) == dict.fromkeys(PARTS, 1) | {"left_hand": 0.5, "face": 0}
-
-
-def test_torso_length_is_the_median_or_comes_from_the_shoulders():
-    points, scores = still(11)
-    points[:4, [wb.LEFT_HIP, wb.RIGHT_HIP]] += (0, 300)
-    assert torso_length(track(points, scores)) == pytest.approx(TORSO)
-    scores[:, wb.LEFT_HIP] = 0
-    assert torso_length(track(points, scores)) == pytest.approx(1.25 * 80)
-    scores[:, wb.LEFT_SHOULDER] = 0
-    assert np.isnan(torso_length(track(points, scores)))
-    assert np.isnan(torso_length(track(np.zeros_like(points), np.ones_like(scores))))
-
-
-@pytest.mark.parametrize("scale, fps", [(1, 16), (4, 60)])
-def test_jitter_is_the_noise_in_torso_lengths_whatever_the_rate_and_the_motion(scale, fps):
-    points, scores = still(400)
-    points += 40 * np.sin(2 * np.pi * 0.5 * np.arange(400) / fps)[:, None, None]
-    smooth = jitter(track(scale * points, scores))
-    assert all(figure < 0.0005 for figure in smooth.values())
-    noise = np.random.default_rng(0).normal(0, 1.0, points.shape)
-    noise[:, [wb.LEFT_SHOULDER, wb.RIGHT_SHOULDER, wb.LEFT_HIP, wb.RIGHT_HIP]] = 0
-    assert jitter(track(scale * (points + noise), scores))["feet"] == pytest.approx(0.01253, rel=0.05)
-
-
-def test_jitter_does_not_look_across_gaps_or_at_what_is_not_seen():
-    points, scores = still(20)
-    points[10:, wb.LEFT_HAND] += 50
-    assert jitter(track(points, scores))["left_hand"] > 0.01
-    scores[9:12, wb.LEFT_HAND] = 0.1
-    assert jitter(track(points, scores))["left_hand"] == 0
-    scores[::4, wb.FACE] = 0
-    assert jitter(track(points, scores))["face"] is None
-    assert set(jitter(track(points[:4], scores[:4])).values()) == {None}

@@ -64,6 +64,33 @@ def test_a_stream_of_frames_gives_what_the_array_gives(estimator, clip):
     assert np.array_equal(of_array.keypoints, of_stream.keypoints)
 
 
+def necks(track):
+    """(T,) x px, NaN where unseen."""
+    place, shown = wb.neck(track.keypoints, track.scores)
+    return np.where(shown, place[:, 0], np.nan)
+
+
+def test_of_several_the_largest_is_followed(estimator):
+    frames = np.full((8, 480, 640, 3), 205, np.uint8)
+    for index, frame in enumerate(frames):
+        draw_person(frame, 170, 40, 420)
+        if index < 5:
+            draw_person(frame, 500, 120, 300, shirt=(180, 60, 60))
+    (track,) = estimator.estimate(frames)
+    assert np.nanmax(np.abs(necks(track) - 170)) < 15 and np.isfinite(necks(track)).all()
+
+
+def test_who_takes_the_place_of_another_does_not_enter_their_track(estimator):
+    frames = np.full((10, 480, 640, 3), 205, np.uint8)
+    for frame in frames[:3]:
+        draw_person(frame, 160, 60, 380)
+    for frame in frames[4:]:
+        draw_person(frame, 500, 60, 380, shirt=(180, 60, 60))
+    (track,) = estimator.estimate(frames)
+    assert np.isnan(necks(track)[:4]).all() and not track.scores[:4].any()
+    assert np.nanmax(np.abs(necks(track)[5:] - 500)) < 15
+
+
 @pytest.mark.parametrize("people", [1, 3])
 def test_nobody_is_no_track_and_counts_zero(estimator, people):
     frames = np.random.default_rng(0).integers(0, 256, (2, 240, 320, 3), np.uint8)
@@ -80,10 +107,11 @@ def test_frames_without_the_person_have_score_zero_and_are_searched(estimator, c
     assert (track.scores[2:, wb.LEFT_SHOULDER] > 0.8).all()
 
 
-def test_a_person_at_a_sixteenth_of_the_light_is_found(estimator, clip):
+@pytest.mark.parametrize("people", [1, 2])
+def test_a_person_at_a_sixteenth_of_the_light_is_found(estimator, clip, people):
     frames = (clip[0][:1] // 16).astype(np.uint8)
     assert frames.max() < 16
-    (track,) = estimator.estimate(frames)
+    (track,) = estimator.estimate(frames, people)
     assert off(track, clip[1][0]) < 0.2
     assert estimator.count_people(frames).tolist() == [1]
 
