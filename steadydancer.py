@@ -269,7 +269,7 @@ def _main(arguments: list[str] | None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False) or 0
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
-            print("\nInterrupted. The same command goes on from what was committed.", file=sys.stderr)
+            print("\nInterrupted. The same command continues from what was committed.", file=sys.stderr)
         return code
     except TyperException as error:
         rich_format_error(error)
