@@ -2,6 +2,7 @@
 
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from drawn_person import draw_person
@@ -134,6 +135,17 @@ def test_two_people_keep_their_tracks_while_they_walk(estimator, capfd):
     assert len(estimator.estimate(frames[:1], people=1)) == 1
     (first, second) = estimator.estimate(frames[:1], people=6)
     assert off(first, drawn[0][0]) < 0.2 and off(second, drawn[0][1]) < 0.2
+
+
+@pytest.mark.parametrize("degrees", [60, -90])
+def test_a_leaning_and_a_lying_person_are_found_by_the_search_for_several(estimator, degrees):
+    frame = np.full((640, 640, 3), 205, np.uint8)
+    joints = draw_person(frame, 320, 120, 400)
+    turn = cv2.getRotationMatrix2D((320, 320), degrees, 1.0)
+    turned = cv2.warpAffine(frame, turn, (640, 640), borderValue=(205, 205, 205))
+    (track,) = estimator.estimate(turned[None], 2)
+    for joint, (x, y) in joints.items():
+        assert np.linalg.norm(track.keypoints[0, joint] - turn @ (x, y, 1)) < 0.25 * 120  # a quarter of the torso
 
 
 def test_somebody_who_walks_out_of_the_frame_scores_zero_there(estimator):
