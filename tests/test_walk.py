@@ -47,7 +47,7 @@ def killed_when(condition, *arguments) -> None:
     command = [sys.executable, "steadydancer.py", *map(str, arguments)]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while not condition():
             assert driver.poll() is None, f"ended by itself with {driver.returncode} before it could be killed"
             assert time.monotonic() < deadline
