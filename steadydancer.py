@@ -64,7 +64,13 @@ def _steps(config) -> list:
     sample = Step("sample", "pipelines.sample.corpus:sample", lambda w: w.sample)
     return [
         *([] if config.sources else [sample]),
-        Step("curate", "pipelines.curate:curate", lambda w: w.dataset, "pipelines.curate:show"),
+        Step(
+            "curate",
+            "pipelines.curate:curate",
+            lambda w: w.dataset,
+            "pipelines.curate:show",
+            outdated="pipelines.curate:outdated",
+        ),
         Step("encode", "pipelines.encode:encode", lambda w: w.encoded),
         *(
             Step(f"stage{n}", "training.stages:train_stage", lambda w, n=n: w.stage(n), "training.stages:show", n)
@@ -93,10 +99,68 @@ def sample(
 
 @app.command()
 def curate(
+    overrides: Overrides = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try items again that failed before.")] = False,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """Videos to a scored, gated, validated, sharded dataset.
+
+    The same command again works on what is new: added or changed sources, edited gates.
+    """
+    overrides = [*(overrides or []), *(["curate.retry_failed=true"] if retry_failed else [])]
+    _run(["sample", "curate"], config, overrides, print_config)
+
+
+@app.command()
+def status(
     overrides: Overrides = None, config: ConfigOption = None, print_config: PrintConfig = False, debug: Debug = False
 ) -> None:
-    """Videos to a scored, gated, validated, sharded dataset."""
-    _run(["sample", "curate"], config, overrides, print_config)
+    """Progress, rate, remaining time and failures of a running or finished curation."""
+    if (loaded := _load(config, overrides, print_config)) is not None:
+        from pipelines.status import show
+
+        show(loaded.work)
+
+
+@app.command()
+def gate(
+    dataset: Annotated[str, typer.Argument(help="A committed dataset: folder or URI.")],
+    gates: Annotated[str, typer.Option(help="Gates preset or YAML file.")],
+    out: Annotated[str, typer.Option(help="Where the dataset that comes of it is committed.")],
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """Judge a dataset's clips again by other gates, without decoding anything."""
+    if print_config:
+        _load(config, [], print_config)
+        return
+    from pipelines.regate import regate_dataset
+
+    regate_dataset(dataset, gates, out)
+
+
+@app.command()
+def forget(
+    source: Annotated[str, typer.Argument(help="A source's path, address or SHA-256, or the subject shown.")],
+    dataset: Annotated[str, typer.Option(help="A committed dataset: folder or URI.")],
+    out: Annotated[str, typer.Option(help="Where the dataset without it is committed.")],
+    overrides: Overrides = None,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete its intermediate files in the work folder.")] = False,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """Remove a person's or source's clips from a dataset, and list all that was made of them.
+
+    The work folder (work=...) will not take the source up again.
+    """
+    if (loaded := _load(config, overrides, print_config)) is not None:
+        from pipelines.forget import forget_source
+
+        forget_source(source, dataset, out, work=loaded.work, purge=purge)
 
 
 @app.command()

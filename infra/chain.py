@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from infra.commits import Commit, find, read, verify
 from infra.errors import SteadyDancerError
@@ -17,15 +18,17 @@ from infra.workspace import Workspace, claim
 @dataclass(frozen=True)
 class Step:
     """``run`` names a function ``(config, workspace, run: StepRun) -> Commit``; ``show`` prints what its commit holds.
+    ``outdated`` names one ``(config, workspace, commit) -> str | None``: why a committed step must run again.
 
-    Both are ``module:function``, imported when needed, so that naming a step costs nothing.
+    All are ``module:function``, imported when needed, so that naming a step costs nothing.
     """
 
     name: str
     run: str
-    target: Callable[[Workspace], Path]
+    target: Callable[[Workspace], Path | str]
     show: str | None = None
     number: int | None = None  # passed on to a step that is one of several, as the training stages are
+    outdated: str | None = None
 
 
 def run_chain(config: Config, steps: Iterable[Step], console: Console | None = None) -> list[Commit]:
@@ -40,12 +43,15 @@ def run_chain(config: Config, steps: Iterable[Step], console: Console | None = N
         passed: list[tuple[Step, Commit]] = []
         for step in steps:
             commit = _committed(step, workspace)
-            if commit is None:
+            why = step.outdated and commit and _function(step.outdated)(config, workspace, commit)
+            if commit is None or why:
                 if tracking is None:
                     tracking, chain_run = _start(config, workspace, running, console)
                     for done, made in passed:
                         tracking.repair(done.name, chain_run, made)
                 console.rule(f"[bold]{step.name}", align="left")
+                if why:
+                    console.print(f"once more: {escape(why)}", soft_wrap=True)
                 arguments = () if step.number is None else (step.number,)
                 with tracking.step(step.name, chain_run) as run:
                     _function(step.run)(config, workspace, run, *arguments)
@@ -65,7 +71,7 @@ def _print_places(commits: list[Commit], config: Config, workspace: Workspace, c
     """Where to look, once all is done."""
     console.rule(align="left")
     for commit in commits:
-        for page in sorted(name for name in commit.files if name.endswith((".html", ".jpg"))):
+        for page in sorted(name for name in commit.files if name.endswith((".html", ".jpg")) and "/" not in name):
             console.print(f"{commit.kind:<12}{commit.uri}/{page}", soft_wrap=True, highlight=False)
     store = config.tracking.uri or f"sqlite:///{workspace.mlflow_db}"
     console.print(

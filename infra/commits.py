@@ -4,9 +4,11 @@ It is written under a temporary name; every file's SHA-256 and size go into ``CO
 config that made it and the commits it was made from; then one rename publishes it (on an object store, which has no
 rename: the upload of ``COMMIT.json`` after everything else). A directory without a valid ``COMMIT.json`` is not there.
 
-The id hashes kind, config, parents and files, and nothing of time or place: the same content has the same id.
+The id hashes kind, config, parents and files, and nothing of time or place: the same content has the same id. Files
+that tell ``about`` the making (a report with times and costs) are recorded and verified like all, but outside the id.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,9 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
+from infra import storage
 from infra.errors import CorruptArtifact, SteadyDancerError
 from infra.version import code_version
 
@@ -52,20 +52,28 @@ class Commit:
     parents: tuple[Parent, ...]
     files: dict[str, dict[str, Any]]
     meta: dict[str, Any]
+    about: tuple[str, ...] = ()
+    copy: Path | None = None
+    """A verified copy on this machine of what lies on an object store (:func:`fetch`)."""
 
     @property
     def path(self) -> Path:
         """The local folder. Raises SteadyDancerError for an artifact on an object store (see :func:`fetch`)."""
-        filesystem, root = fsspec.core.url_to_fs(self.uri)
-        if not isinstance(filesystem, LocalFileSystem):
+        if self.copy is not None:
+            return self.copy
+        if not storage.is_local(self.uri):
             raise SteadyDancerError(f"{self.uri} is not a local folder.", "Fetch it first: infra.commits.fetch().")
-        return Path(root)
+        return Path(storage.opened(self.uri)[1])
 
     def open(self, name: str, mode: str = "rb"):
         """A file of the artifact, wherever it lies."""
         if name not in self.files:
             raise SteadyDancerError(f"{self.uri} ({self.kind}) holds no file {name!r}.")
-        return fsspec.open(_join(self.uri, name), mode).open()
+        if self.copy is not None:
+            return (self.copy / name).open(mode)
+        filesystem, root = storage.opened(self.uri)
+        with storage.told(self.uri):
+            return filesystem.open(f"{root.rstrip('/')}/{name}", mode)
 
     def parent_uri(self, parent: Parent) -> str:
         """Where ``parent`` lies, seen from here."""
@@ -88,24 +96,30 @@ def write(
     parents: Iterable[Commit] = (),
     meta: Mapping[str, Any] | None = None,
     replace: bool = False,
+    about: Iterable[str] = (),
 ) -> Iterator[Path]:
     """A local folder to fill; on a clean exit it becomes the commit at ``uri``, on an exception it is gone.
 
-    ``config`` and ``meta`` may be filled while the folder is (they are read at the end). Raises SteadyDancerError
-    if a valid commit is there already and ``replace`` is not set.
+    ``config`` and ``meta`` may be filled while the folder is (they are read at the end). ``about`` names files, or
+    folders of files, that are no content. Raises SteadyDancerError if a valid commit is there already and ``replace``
+    is not set, or if there are files that no commit put there.
     """
-    uri = str(uri)
-    filesystem, root = fsspec.core.url_to_fs(uri)
-    local = isinstance(filesystem, LocalFileSystem)
+    uri = str(uri).removeprefix("file://")
     if not replace and find(uri) is not None:
         raise SteadyDancerError(f"{uri} holds a committed artifact already.", "Remove it first, or write elsewhere.")
-    with draft(Path(root)) if local else _draft_elsewhere() as folder:
+    local = storage.is_local(uri)
+    target = Path(storage.opened(uri)[1]) if local else _draft_of_remote(uri)
+    if not local:
+        storage.refuse_strangers(uri, COMMIT_FILE)
+    elif not replace and target.exists() and not _may_be_replaced(target):
+        raise SteadyDancerError(f"{uri} holds files that are no commit.", "Name a new or an empty folder.")
+    with draft(target) as folder:
         yield folder
-        _seal(folder, uri, kind, dict(config or {}), tuple(parents), dict(meta or {}))
+        _seal(folder, uri, kind, dict(config or {}), tuple(parents), dict(meta or {}), tuple(about))
         if local:
-            _publish_local(folder, Path(root))
+            _publish_local(folder, target)
         else:
-            _publish_remote(folder, filesystem, root)
+            storage.upload(folder, uri, COMMIT_FILE)
 
 
 @contextmanager
@@ -121,10 +135,12 @@ def draft(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _draft_elsewhere() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="steadydancer-draft-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+def _draft_of_remote(uri: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"steadydancer-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
+
+
+def _may_be_replaced(target: Path) -> bool:
+    return target.is_dir() and ((target / COMMIT_FILE).exists() or not any(target.iterdir()))
 
 
 def read(uri: str | Path) -> Commit:
@@ -132,11 +148,22 @@ def read(uri: str | Path) -> Commit:
 
     Raises NotCommitted, or CorruptArtifact naming the file.
     """
-    uri = str(uri)
-    filesystem, root = fsspec.core.url_to_fs(uri)
-    location = f"{root.rstrip('/')}/{COMMIT_FILE}"
+    commit = read_record(uri)
+    found = storage.sizes(commit.uri)
+    for name, facts in commit.files.items():
+        if (size := found.get(name)) != facts["bytes"]:
+            what = "is missing" if size is None else f"has {size} bytes"
+            raise CorruptArtifact(f"{commit.uri}: {name} {what}, {facts['bytes']} bytes were committed.", _REMAKE)
+    return commit
+
+
+def read_record(uri: str | Path) -> Commit:
+    """What ``COMMIT.json`` at ``uri`` says; whether its files are there is not looked at. Raises as :func:`read`."""
+    uri = str(uri).removeprefix("file://")
+    filesystem, root = storage.opened(uri)
     try:
-        record = json.loads(filesystem.cat_file(location))
+        with storage.told(uri):
+            record = json.loads(filesystem.cat_file(f"{root.rstrip('/')}/{COMMIT_FILE}"))
     except (FileNotFoundError, NotADirectoryError):
         raise NotCommitted(
             f"{uri} holds no committed artifact ({COMMIT_FILE} is missing).",
@@ -146,10 +173,13 @@ def read(uri: str | Path) -> Commit:
         raise CorruptArtifact(f"{uri}/{COMMIT_FILE} is not valid JSON ({error}).", _REMAKE) from None
     try:
         commit = Commit(
-            uri=uri, parents=tuple(Parent(**p) for p in record.pop("parents")), **{k: record[k] for k in _RECORD}
+            uri=uri,
+            parents=tuple(Parent(**p) for p in record.pop("parents")),
+            about=tuple(str(name) for name in record.get("about", ())),
+            **{k: record[k] for k in _RECORD},
         )
         expected = _identity(commit)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CorruptArtifact(f"{uri}/{COMMIT_FILE} lacks a field it must have ({error}).", _REMAKE) from None
     if commit.id != expected:
         raise CorruptArtifact(
@@ -161,12 +191,6 @@ def read(uri: str | Path) -> Commit:
         raise CorruptArtifact(f"{uri}/{COMMIT_FILE}: the recorded config does not have the recorded hash.", _REMAKE)
     if outside := [name for name in commit.files if name.startswith("/") or ".." in name.split("/")]:
         raise CorruptArtifact(f"{uri}/{COMMIT_FILE} names files outside of its folder: {outside[0]}.", _REMAKE)
-    sizes = _sizes(filesystem, root)
-    for name, facts in commit.files.items():
-        found = sizes.get(name)
-        if found != facts["bytes"]:
-            what = "is missing" if found is None else f"has {found} bytes"
-            raise CorruptArtifact(f"{uri}: {name} {what}, {facts['bytes']} bytes were committed.", _REMAKE)
     return commit
 
 
@@ -182,7 +206,7 @@ def verify(commit: Commit | str | Path) -> Commit:
     """Re-hashes every file. Raises CorruptArtifact naming the file, the expected and the found hash."""
     commit = commit if isinstance(commit, Commit) else read(commit)
     for name, facts in commit.files.items():
-        with commit.open(name) as file:
+        with storage.told(commit.uri), commit.open(name) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != facts["sha256"]:
             raise CorruptArtifact(
@@ -193,24 +217,30 @@ def verify(commit: Commit | str | Path) -> Commit:
     return commit
 
 
-def fetch(uri: str, cache: Path) -> Commit:
-    """A verified local copy, under ``cache``, of a commit on an object store."""
+def fetch(uri: str | Path, cache: Path) -> Commit:
+    """The commit at ``uri`` with a ``path`` on this machine: where it lies, or its verified copy under ``cache``.
+
+    Its ``uri`` stays where it was published. Any number of processes may fetch the same.
+    """
     remote = read(uri)
+    if storage.is_local(uri):
+        return remote
     target = cache / remote.id
-    if (local := find(target)) is not None:
-        return local
-    cache.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
-    try:
-        filesystem, root = fsspec.core.url_to_fs(uri)
-        for name in [*remote.files, COMMIT_FILE]:
-            (draft / name).parent.mkdir(parents=True, exist_ok=True)
-            filesystem.get_file(f"{root.rstrip('/')}/{name}", str(draft / name))
-        verify(draft)
-        _publish_local(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return read(target)
+    with storage.locked(cache / ".lock"):
+        if find(target) is None:
+            _download(remote, target)
+    return dataclasses.replace(remote, copy=target)
+
+
+def _download(commit: Commit, target: Path) -> None:
+    filesystem, root = storage.opened(commit.uri)
+    with draft(target) as folder:
+        for name in [*commit.files, COMMIT_FILE]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with storage.told(commit.uri):
+                filesystem.get_file(f"{root.rstrip('/')}/{name}", str(folder / name))
+        verify(folder)
+        _publish_local(folder, target)
 
 
 _REMAKE = "Delete this folder and run the same command again: the step makes it anew."
@@ -226,17 +256,15 @@ def _identity(commit: Commit) -> str:
         "kind": commit.kind,
         "config": commit.config_hash,
         "parents": [p.id for p in commit.parents],
-        "files": {name: facts["sha256"] for name, facts in commit.files.items()},
+        "files": {name: facts["sha256"] for name, facts in commit.files.items() if name not in commit.about},
         "meta": commit.meta,
     }
     return hashlib.sha256(_canonical(content)).hexdigest()
 
 
-def _join(uri: str, name: str) -> str:
-    return f"{uri.rstrip('/')}/{name}"
-
-
-def _seal(folder: Path, uri: str, kind: str, config: dict, parents: tuple[Commit, ...], meta: dict) -> None:
+def _seal(
+    folder: Path, uri: str, kind: str, config: dict, parents: tuple[Commit, ...], meta: dict, about: tuple[str, ...]
+) -> None:
     files = {}
     for path in sorted(p for p in folder.rglob("*") if not p.is_dir()):
         if path.is_symlink():
@@ -246,7 +274,9 @@ def _seal(folder: Path, uri: str, kind: str, config: dict, parents: tuple[Commit
             os.fsync(file.fileno())
         files[path.relative_to(folder).as_posix()] = {"sha256": digest, "bytes": path.stat().st_size}
     links = tuple(Parent(p.kind, p.id, _relative(p.uri, uri)) for p in parents)
+    about = tuple(f for f in files if any(f == name or f.startswith(f"{name.rstrip('/')}/") for name in about))
     record = {"config_hash": config_hash(config), "code_version": code_version(), "files": files, "meta": meta}
+    record["about"] = about
     commit = Commit(uri=uri, kind=kind, id="", config=config, parents=links, **record)
     with (folder / COMMIT_FILE).open("w") as file:
         body = {"kind": kind, "id": _identity(commit), "config": config, **record}
@@ -256,8 +286,10 @@ def _seal(folder: Path, uri: str, kind: str, config: dict, parents: tuple[Commit
 
 
 def _relative(parent: str, child: str) -> str:
-    if "://" in parent or "://" in child:
+    if not storage.is_local(parent):
         return parent
+    if not storage.is_local(child):
+        return str(Path(parent).absolute())
     return os.path.relpath(Path(parent).absolute(), Path(child).absolute())
 
 
@@ -274,22 +306,6 @@ def _publish_local(folder: Path, target: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _publish_remote(folder: Path, filesystem, root: str) -> None:
-    root = root.rstrip("/")
-    if filesystem.exists(f"{root}/{COMMIT_FILE}"):
-        filesystem.rm_file(f"{root}/{COMMIT_FILE}")
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != COMMIT_FILE):
-        filesystem.put_file(str(path), f"{root}/{path.relative_to(folder).as_posix()}")
-    filesystem.put_file(str(folder / COMMIT_FILE), f"{root}/{COMMIT_FILE}")
-    filesystem.invalidate_cache()
-
-
-def _sizes(filesystem, root: str) -> dict[str, int]:
-    root = root.rstrip("/")
-    found = filesystem.find(root, detail=True)
-    return {name.removeprefix(root).lstrip("/"): facts["size"] for name, facts in found.items()}
 
 
 def _draft_prefix(target: Path, pid: int | str | None = None) -> str:

@@ -83,6 +83,20 @@ def _parts(config: Config) -> list[Row]:
     rows.append(_weights("pose: DWPose", pose.weights, dwpose, "pose.weights=yzd-v/DWPose, or an ONNX file"))
     if dwpose and not importlib.util.find_spec("onnxruntime"):
         rows.append(("onnxruntime", BAD, "", "pip install -e '.[dwpose]'"))
+    curate = config.curate
+    for part, where, without, option in (
+        (
+            "curation: text detector",
+            curate.text_detector,
+            "text is found by its shape",
+            "curate.text_detector=FILE.onnx",
+        ),
+        ("curation: aesthetic head", curate.aesthetic, "no such score", "curate.aesthetic=FILE.safetensors"),
+    ):
+        rows.append(_weights(part, where, False, option) if where else (part, OPEN, without, option))
+    captions = config.caption.endpoint
+    without = "clips without text of their own are described by their scores"
+    rows.append(("captions", GOOD if captions else OPEN, captions or without, "" if captions else "caption.endpoint="))
     rows.append(_weights("latents: Wan VAE", encode.codec_weights, encode.codec == "wan-vae", "encode.codec_weights="))
     rows.append(_weights("image: CLIP", encode.image_weights, encode.image == "clip", "encode.image_weights="))
     rows.append(_weights("text: umT5", encode.text_weights, encode.text == "umt5", "encode.text_weights="))
@@ -103,6 +117,9 @@ def _weights(part: str, where: str | None, needed: bool, option: str) -> Row:
 def _services(config: Config) -> list[Row]:
     rows = []
     for source in config.sources or []:
+        if "://" in source or "*" in source:
+            rows.append(("source", GOOD, source, "looked at when curation starts"))
+            continue
         found = Path(source).expanduser().exists()
         rows.append(("source", GOOD if found else BAD, source, "" if found else "no such file or folder"))
     s3 = bool(importlib.util.find_spec("s3fs"))

@@ -1,9 +1,14 @@
-"""The tree of parents of a committed artifact, every hash on the way checked."""
+"""What a committed artifact was made from, every hash on the way checked, and what was made from it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from infra.commits import Commit, NotCommitted, read, verify
+from infra import storage
+from infra.commits import COMMIT_FILE, Commit, NotCommitted, read, read_record, verify
 from infra.errors import CorruptArtifact
 
 
@@ -55,6 +60,44 @@ def lineage(uri: str) -> tuple[Tree, int]:
     tree = Tree(label(root))
     grow(root, tree)
     return tree, faults
+
+
+UNITS, CACHE = "units", "cache"
+"""Folders of a work folder in which nothing has descendants."""
+
+
+def descendants(commit_id: str, *places: str | Path) -> tuple[list[Commit], list[str]]:
+    """Everything under ``places`` (folders or addresses) that was made from the commit, or from something made from it.
+
+    Sorted by where they lie. Their files are not looked at: what is damaged still descends. Where a COMMIT.json is
+    itself damaged nobody can say; these are listed second. Units and cached copies are left out.
+    """
+    found, damaged = {}, []
+    for place in places:
+        for uri in _committed_below(str(place).removeprefix("file://")):
+            try:
+                found[uri] = read_record(uri)
+            except CorruptArtifact:
+                damaged.append(uri)
+    ids, grew = {commit_id}, True
+    while grew:
+        made = {commit.id for commit in found.values() if ids & {parent.id for parent in commit.parents}}
+        grew, ids = not made <= ids, ids | made
+    below = [commit for commit in found.values() if ids & {parent.id for parent in commit.parents}]
+    return sorted(below, key=lambda commit: commit.uri), sorted(damaged)
+
+
+def _committed_below(place: str) -> Iterator[str]:
+    if not storage.is_local(place):
+        root = place.rstrip("/")
+        for name in storage.sizes(root):
+            if name.rpartition("/")[2] == COMMIT_FILE:
+                yield f"{root}/{name}".removesuffix(f"/{COMMIT_FILE}")
+        return
+    for parent, folders, names in os.walk(Path(place).expanduser().absolute()):
+        folders[:] = [name for name in folders if name not in (UNITS, CACHE) and not name.startswith(".")]
+        if COMMIT_FILE in names:
+            yield parent
 
 
 def _hashes(message: str) -> str:

@@ -53,6 +53,10 @@ class Clip(Section):
     frames: int = Field(81, ge=5)
     fps: float = Field(16.0, gt=0)
     area: int = Field(640 * 640, ge=32 * 32, description="pixels of a bucket; its aspect follows the source")
+    aspects: list[Annotated[str, Field(pattern=r"^[1-9]\d*:[1-9]\d*$")]] = Field(
+        default=[],
+        description="WIDTH:HEIGHT of the buckets, to the nearest of which clips are cropped; none: uncropped",
+    )
 
     @model_validator(mode="after")
     def _frames_fit_the_codec(self):
@@ -88,13 +92,62 @@ class Pose(Section):
     smooth_seconds: float = Field(0.3, ge=0, description="span of the smoothing; 0: none")
 
 
+class Rights(Section):
+    """What must be known of a source before it is used. Its metadata comes from tables among `sources`."""
+
+    required: list[Literal["licence", "consent", "provenance", "collected_at", "subject"]] = Field(
+        default=[], description="sources that lack one of these are rejected"
+    )
+    opt_out: list[str] = Field(
+        default=[], description="text files: a source's path, address, SHA-256 or subject a line, never to be used"
+    )
+
+
+class Caption(Section):
+    """Texts of clips that have none of their own."""
+
+    endpoint: str | None = Field(None, description="OpenAI-compatible, ends with /v1; none: described from the scores")
+    model: str | None = Field(None, description="name of the vision-language model there")
+    api_key_env: str = Field("OPENAI_API_KEY", json_schema_extra=OPERATIONAL, description="variable that has the key")
+    frames: Positive = Field(6, description="pictures of a clip that the model is shown")
+    side: int = Field(448, ge=64, description="longer side of these, pixels")
+    max_words: Positive = 80
+    concurrency: Positive = Field(4, json_schema_extra=OPERATIONAL)
+    retries: int = Field(4, ge=0, description="after time-outs, errors and nonsense", json_schema_extra=OPERATIONAL)
+    timeout_s: float = Field(60.0, gt=0, json_schema_extra=OPERATIONAL)
+    budget_requests: Positive | None = Field(None, json_schema_extra=OPERATIONAL)
+    budget_tokens: Positive | None = Field(None, json_schema_extra=OPERATIONAL)
+
+    @model_validator(mode="after")
+    def _an_endpoint_has_a_model(self):
+        if (self.endpoint is None) != (self.model is None):
+            raise ValueError("endpoint and model go together: give both or none")
+        return self
+
+
 class Curate(Section):
     min_shot_seconds: float = Field(0.5, ge=0, description="shorter shots are not windows, and rejected as too short")
     trim_seconds: float = Field(0.1, ge=0, description="cut off both ends of a shot that a cut made")
+    windows_per_shot: Positive = Field(1, description="clips kept of a shot at most: the best by motion and visibility")
+    window_candidates: Positive = Field(2, description="windows of a shot that are scored, the liveliest first")
+    score: Literal["survivors", "all"] = Field(
+        "survivors", description="survivors: poses only for clips that pass the gates on pictures"
+    )
     gates: str = Field("demo", description="gates preset or YAML file")
+    duplicate_distance: int = Field(
+        10, ge=0, le=32, description="bits of 64 in which the pictures of near-duplicates differ on the mean"
+    )
+    text_detector: str | None = Field(None, description="ONNX file of a DB text detector; none: text by its shape")
+    text_detector_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    aesthetic: str | None = Field(None, description="LAION head, a .safetensors file; none: no aesthetic score")
+    aesthetic_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    aesthetic_clip: str = Field("openai/clip-vit-large-patch14", description="hub id or folder of its CLIP")
+    nsfw: str | None = Field(None, description="module:function of (frames (T, H, W, 3) uint8) -> 0..1")
     shard_clips: Positive = Field(64, description="clips in a shard at most")
     shard_mb: float = Field(256.0, gt=0)
     crf: int = Field(18, ge=0, le=51, description="H.264 quality of kept clips")
+    retry_failed: bool = Field(False, description="try failed items again", json_schema_extra=OPERATIONAL)
+    patience: float = Field(1.0, gt=0, description="times the deadline of every item", json_schema_extra=OPERATIONAL)
 
 
 class Encode(Section):
@@ -172,15 +225,24 @@ class Evaluate(Section):
 class Config(Section):
     """The whole chain."""
 
-    sources: list[str] | None = Field(None, description="folders or video files; none: the rendered sample corpus")
+    sources: list[str] | None = Field(
+        None, description="folders, files, globs, tables, lists, s3://...; none: the rendered sample corpus"
+    )
     work: str = Field("work/demo", json_schema_extra=OPERATIONAL)
+    store: str | None = Field(
+        None,
+        description="where datasets are published, such as s3://bucket/folder; none: the work folder",
+        json_schema_extra=OPERATIONAL,
+    )
     seed: int = Field(0, ge=0)
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
     sample: Sample = Sample()
     clip: Clip = Clip()
     pose: Pose = Pose()
+    rights: Rights = Rights()
     curate: Curate = Curate()
+    caption: Caption = Caption()
     encode: Encode = Encode()
     model: Model = Model()
     train: Train

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from infra import commits, storage
 from infra.config import differences, identity, load, override, validate
 from infra.errors import SteadyDancerError, UsageError
 from infra.schema import Config, Resources
@@ -23,6 +24,8 @@ class Workspace:
     """Where each artifact of a chain lies. Paths are created by their writers."""
 
     folder: Path
+    store: str | None = None
+    """Where datasets are published; None: in the folder."""
 
     @property
     def sample(self) -> Path:
@@ -33,12 +36,32 @@ class Workspace:
         return self.folder / "units"
 
     @property
-    def dataset(self) -> Path:
-        return self.folder / "dataset"
+    def dataset(self) -> Path | str:
+        return self._published("dataset")
 
     @property
-    def encoded(self) -> Path:
-        return self.folder / "encoded"
+    def encoded(self) -> Path | str:
+        return self._published("encoded")
+
+    def _published(self, name: str) -> Path | str:
+        if self.store is None or storage.is_local(self.store):
+            return Path(self.store or self.folder).expanduser().absolute() / name
+        return f"{self.store.rstrip('/')}/{name}"
+
+    @property
+    def cache(self) -> Path:
+        """Copies of what lies elsewhere: may be deleted at any time."""
+        return self.folder / "cache"
+
+    @property
+    def source_index(self) -> Path:
+        """Contents of the sources that were read already (:func:`pipelines.sources.describe`)."""
+        return self.folder / "sources.jsonl"
+
+    @property
+    def opt_out(self) -> Path:
+        """What `forget` removed and no later curation may take up again."""
+        return self.folder / "opt-out.txt"
 
     def stage(self, number: int) -> Path:
         return self.folder / f"stage{number}"
@@ -74,6 +97,14 @@ def claim(config: Config) -> Iterator[Workspace]:
     folder = Path(config.work).expanduser().absolute()
     if config.resources.ray_address is None:
         machine_suffices(config.resources, folder)
+    with held(folder):
+        _belongs(folder, config)
+        yield Workspace(folder, config.store)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """No other process works in the folder meanwhile. Raises SteadyDancerError if one does, or it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a+")
@@ -92,8 +123,7 @@ def claim(config: Config) -> Iterator[Workspace]:
         lock.truncate()
         lock.write(str(os.getpid()))
         lock.flush()
-        _belongs(folder, config)
-        yield Workspace(folder)
+        yield
 
 
 def owning_config(folder: Path | str) -> dict | None:
@@ -123,7 +153,11 @@ def _belongs(folder: Path, config: Config) -> None:
         changed = differences(identity(validate(theirs)), identity(config))
         if not changed:
             return
-        if any(folder.glob("*/COMMIT.json")) or (folder / "checkpoints").exists():
+        store = validate(theirs).store
+        published = store and any(
+            map(commits.find, (Workspace(folder, store).dataset, Workspace(folder, store).encoded))
+        )
+        if published or any(folder.glob("*/COMMIT.json")) or (folder / "checkpoints").exists():
             lines = [f"  {key}: the folder has {old!r}, this run asks for {new!r}" for key, old, new in changed]
             raise UsageError(
                 f"{folder} belongs to another config:\n" + "\n".join(lines),

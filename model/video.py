@@ -1,9 +1,14 @@
-"""Reading and writing video, on PyAV. Frames are (T, H, W, 3) uint8 RGB, upright (rotation metadata applied)."""
+"""Reading and writing video. Frames are (T, H, W, 3) uint8 RGB, upright (rotation metadata applied), pixels square.
 
-from collections.abc import Iterable, Iterator
+PyAV streams and tells corrupt frames, so sources are read with it; decord picks single frames out of files of our own.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import cv2
@@ -15,6 +20,10 @@ SEEK_MARGIN = 1.0
 """Seconds."""
 SAME_MOMENT = 1e-3
 """Seconds: containers round the times of their frames, Matroska to a thousandth."""
+LARGEST_SIDE = 16384
+"""Pixels. A larger size is taken for damage: the header says it, and the decoder would ask for the memory."""
+WIDEST_PIXEL = 8
+"""A sample aspect ratio beyond 8:1 or 1:8 is taken for damage, and its pixels for square."""
 
 
 class UnreadableVideo(SteadyDancerError):
@@ -23,7 +32,7 @@ class UnreadableVideo(SteadyDancerError):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the container declares. ``width`` and ``height`` are as seen, after rotation."""
+    """What the container declares. ``width`` and ``height`` are as seen: upright, pixels square."""
 
     container: str
     codec: str
@@ -35,14 +44,46 @@ class VideoInfo:
     rotation: int
 
 
+class RawFrame(NamedTuple):
+    """A frame as it is stored: not turned, its pixels as they are, no colour converted.
+
+    ``time`` is in seconds from the first frame, None where the file does not say; ``rotation`` the counter-clockwise
+    degrees that stand it upright; ``pixel_aspect`` a stored pixel's width by its height.
+    """
+
+    time: float | None
+    picture: av.VideoFrame
+    rotation: int
+    pixel_aspect: float
+
+
 def _open(path: Path | str):
+    """The container, its first video stream a video of a size that can be."""
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(f"{path}: not a readable video ({error}).") from error
-    if not container.streams.video:
+    try:
+        if not container.streams.video:
+            raise UnreadableVideo(f"{path}: holds no video stream.")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise UnreadableVideo(f"{path}: its codec is not known.")
+        pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.still_image
+        if (
+            container.format.name.endswith("_pipe")
+            or container.format.name == "image2"
+            or stream.disposition & pictures
+        ):
+            raise UnreadableVideo(f"{path}: holds a picture, not a video.")
+        size = stream.codec_context.width, stream.codec_context.height
+        if max(size) > LARGEST_SIDE:
+            raise UnreadableVideo(
+                f"{path}: declares {size[0]}x{size[1]} pixels, at most {LARGEST_SIDE} a side are read."
+            )
+    except BaseException:
         container.close()
-        raise UnreadableVideo(f"{path}: holds no video stream.")
+        raise
     return container
 
 
@@ -51,8 +92,31 @@ def _rotation(frame: av.VideoFrame) -> int:
     return int(frame.rotation) % 360
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), _rotation(frame) // 90))
+def _pixel_aspect(stream) -> float:
+    ratio = float(stream.sample_aspect_ratio or 1)
+    return ratio if 1 / WIDEST_PIXEL <= ratio <= WIDEST_PIXEL else 1.0
+
+
+def upright_size(raw: RawFrame) -> tuple[int, int]:
+    """(height, width) of the frame when it stands upright and its pixels are square."""
+    height, width = raw.picture.height, max(1, round(raw.picture.width * raw.pixel_aspect))
+    return (width, height) if raw.rotation % 180 else (height, width)
+
+
+def _upright(raw: RawFrame) -> np.ndarray:
+    size = {} if raw.pixel_aspect == 1 else {"width": max(1, round(raw.picture.width * raw.pixel_aspect))}
+    return np.ascontiguousarray(np.rot90(raw.picture.to_ndarray(format="rgb24", **size), raw.rotation // 90))
+
+
+def _first_frame(container, stream) -> av.VideoFrame:
+    """The first that can be decoded, without waiting for those that may come before it. Raises StopIteration."""
+    decoder = stream.codec_context
+    decoder.thread_count = 1
+    packet = next(container.demux(stream))
+    if packet.is_keyframe and (decoded := [*decoder.decode(packet), *decoder.decode(None)]):
+        return decoded[0]
+    container.seek(0)
+    return next(container.decode(stream))
 
 
 def probe(path: Path | str) -> VideoInfo:
@@ -60,11 +124,13 @@ def probe(path: Path | str) -> VideoInfo:
     with _open(path) as container:
         stream = container.streams.video[0]
         try:
-            first = next(container.decode(stream))
+            first = _first_frame(container, stream)
         except (av.FFmpegError, StopIteration) as error:
             raise UnreadableVideo(f"{path}: no frame of it can be decoded.") from error
-        rotation = _rotation(first)
-        width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
+        raw = RawFrame(None, first, _rotation(first), _pixel_aspect(stream))
+        height, width = upright_size(raw)
+        if max(height, width) > LARGEST_SIDE:
+            raise UnreadableVideo(f"{path}: {width}x{height} pixels, at most {LARGEST_SIDE} a side are read.")
         rate = stream.average_rate or stream.guessed_rate
         if not rate:
             raise UnreadableVideo(f"{path}: declares no frame rate.")
@@ -80,20 +146,65 @@ def probe(path: Path | str) -> VideoInfo:
             fps=float(rate),
             seconds=seconds,
             declared_frames=stream.frames,
-            rotation=rotation,
+            rotation=raw.rotation,
         )
+
+
+def raw_frames(path: Path | str) -> Iterator[RawFrame]:
+    """Every frame as it is stored, corrupt ones (``picture.is_corrupt``) too. Raises UnreadableVideo where decoding
+    fails, after the frames before it. On one thread, which takes the least CPU time.
+    """
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        aspect, origin = _pixel_aspect(stream), None
+        try:
+            for frame in container.decode(stream):
+                time = None if frame.pts is None else float(frame.pts * frame.time_base)
+                origin = time if origin is None else origin
+                yield RawFrame(None if time is None else time - origin, frame, _rotation(frame), aspect)
+        except av.FFmpegError as error:
+            raise UnreadableVideo(f"{path}: decoding failed ({error}).") from error
+
+
+def key_frames(path: Path | str, count: int) -> list[RawFrame]:
+    """Up to ``count`` different sound key frames spread over the file, found by seeking; fewer, or none, where that is
+    all. Their ``time`` is None. Raises UnreadableVideo if the file cannot be opened.
+    """
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        decoder = stream.codec_context
+        decoder.thread_count = 1
+        duration, begin = stream.duration, stream.start_time or 0
+        if duration is None:
+            duration = int((container.duration or 0) / av.time_base / stream.time_base)
+        found: dict[int | None, RawFrame] = {}
+        for number in range(count):
+            try:
+                container.seek(begin + duration * number // count, stream=stream)
+                packet = next((packet for packet in container.demux(stream) if packet.is_keyframe), None)
+                if packet is None or packet.pts in found:
+                    continue
+                # ended at once: the decoder would hold the frame back until those that may come before it are there
+                decoded = [*decoder.decode(packet), *decoder.decode(None)][:1]
+                decoder.flush_buffers()
+            except av.FFmpegError:
+                continue  # the pass over all frames meets the same damage and tells it
+            if decoded and not decoded[0].is_corrupt:
+                found[packet.pts] = RawFrame(None, decoded[0], _rotation(decoded[0]), _pixel_aspect(stream))
+        return list(found.values())
 
 
 def frames(path: Path | str, start: float = 0.0) -> Iterator[tuple[float, np.ndarray]]:
     """Every frame as (seconds from the first frame, (H, W, 3) upright RGB). Raises UnreadableVideo on damage.
 
     From a key frame on that lies at least SEEK_MARGIN before ``start``: the cost of a window does not grow with its
-    place in the file.
+    place in the file. Damage before ``start`` does no harm where a key frame follows it in time.
     """
     with _open(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        origin = None
+        aspect, origin, shape, broken = _pixel_aspect(stream), None, None, False
         try:
             if start > SEEK_MARGIN:
                 first = next(container.decode(stream), None)
@@ -103,30 +214,69 @@ def frames(path: Path | str, start: float = 0.0) -> Iterator[tuple[float, np.nda
                     container.seek(target, stream=stream)
             for frame in container.decode(stream):
                 if frame.pts is None:
-                    raise UnreadableVideo(f"{path}: a frame is damaged.")
+                    broken = True
+                    continue
                 time = float(frame.pts * frame.time_base)
                 origin = time if origin is None else origin
-                if frame.is_corrupt:
-                    if time - origin < start - SEEK_MARGIN / 2:
-                        continue  # it leans on frames before the key frame, which were not decoded
+                time -= origin
+                if frame.is_corrupt and time < start - SEEK_MARGIN / 2:
+                    continue  # it leans on frames before the key frame, which were not decoded
+                broken = frame.is_corrupt or (broken and not frame.key_frame)
+                if broken and time < start:
+                    continue
+                if broken:
                     raise UnreadableVideo(f"{path}: a frame is damaged.")
-                yield time - origin, _upright(frame)
+                image = _upright(RawFrame(time, frame, _rotation(frame), aspect))
+                shape = image.shape if shape is None else shape
+                if image.shape != shape:
+                    raise UnreadableVideo(f"{path}: the size of its pictures changes at {time:.2f} s.")
+                yield time, image
         except av.FFmpegError as error:
             raise UnreadableVideo(f"{path}: decoding failed ({error}).") from error
+        if broken:
+            raise UnreadableVideo(f"{path}: a frame is damaged.")
     if origin is None:
         raise UnreadableVideo(f"{path}: no frame of it can be decoded.")
 
 
-def read_at(path: Path | str, start: float, count: int, fps: float, size: tuple[int, int] | None = None) -> np.ndarray:
+def pick(path: Path | str, indices: Sequence[int]) -> np.ndarray:
+    """The frames of those numbers, by decord: (n, H, W, 3). Raises UnreadableVideo.
+
+    For sound files of our own (upright, square pixels), where it beats decoding all before a frame. Never for sources:
+    decord hands out the frame before a damaged one and says nothing.
+    """
+    os.environ["DECORD_EOF_RETRY_MAX"] = "64"  # a broken file is retried 10,240 times else, which looks like a hang
+    import decord
+
+    try:
+        reader = decord.VideoReader(str(path), num_threads=1)
+        if not indices or not 0 <= min(indices) <= max(indices) < len(reader):
+            raise UnreadableVideo(f"{path}: frames {list(indices)} asked for, it has {len(reader)} (from 0).")
+        return reader.get_batch(list(indices)).asnumpy()
+    except (decord.DECORDError, RuntimeError) as error:
+        raise UnreadableVideo(f"{path}: not a readable video ({str(error).splitlines()[0]}).") from error
+
+
+def read_at(
+    path: Path | str,
+    start: float,
+    count: int,
+    fps: float,
+    size: tuple[int, int] | None = None,
+    crop: tuple[int, int, int, int] | None = None,
+) -> np.ndarray:
     """``count`` frames at ``fps`` from ``start`` seconds on, resampled by time: each is the frame shown at that moment.
 
-    ``size`` is (height, width). Returns (count, H, W, 3). Raises UnreadableVideo where the video ends more than one
-    output frame too early.
+    ``size`` is (height, width), ``crop`` (top, left, height, width) in pixels of the upright frame, applied before.
+    Returns (count, H, W, 3). Raises UnreadableVideo where the video ends more than one output frame too early.
     """
     out: list[np.ndarray] = []
     previous, previous_time = None, 0.0
 
     def fit(image: np.ndarray) -> np.ndarray:
+        if crop is not None:
+            top, left, height, width = crop
+            image = image[top : top + height, left : left + width].copy()  # a view would keep the whole picture
         return image if size is None else resize(image, size)
 
     for time, image in frames(path, start):

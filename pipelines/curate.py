@@ -1,10 +1,15 @@
 """The step `curate`: videos in, a committed dataset out."""
 
+import dataclasses
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -16,43 +21,52 @@ from infra.errors import SteadyDancerError
 from infra.schema import Config
 from infra.tracking import StepRun
 from infra.workspace import Workspace
-from pipelines import dataset, gates, report, sources, validation
-from pipelines.clips import WriteClip
-from pipelines.scores import (
-    CleanTrack,
-    CountPeople,
-    EstimatePose,
-    MeasureBody,
-    MeasureLight,
-    ReadWindow,
-    SaveTrack,
-    build_pose_estimator,
-)
-from pipelines.shots import FindShots, Probe
+from pipelines import appearance, captions, choosing, dataset, gates, publish, rights, sources, status
+from pipelines.bodies import MeasureBody, MeasureMotion, MeasureParts
+from pipelines.clips import FitAspect, WriteClip
+from pipelines.columns import RETRIED, RIGHTS
+from pipelines.gates import Gates
+from pipelines.people import CleanTrack, CountPeople, EstimatePose, SaveTrack, build_pose_estimator
+from pipelines.previews import SaveStrip
+from pipelines.scan import Probe, Scan
+from pipelines.scores import ReadWindow
 from pipelines.stage import PerProcess, Row
-from pipelines.units import Unit, flow
+from pipelines.unit import Unit
+from pipelines.units import flow
+from pipelines.window_scores import ScoreWindow
 from pipelines.windows import MakeWindows
 
-SECTIONS = ("clip", "pose", "curate")
+SECTIONS = ("clip", "pose", "rights", "curate", "caption")
 
 
 def scan_unit(config: Config, workspace: Workspace) -> Unit:
-    """A source -> a row per candidate clip."""
+    """A source -> a row per candidate window, with every score that pictures alone give."""
     clip, curate = config.clip, config.curate
-    windows = MakeWindows(clip.frames, clip.fps, curate.min_shot_seconds, curate.trim_seconds)
-    return Unit("scan", "source_id", (Probe(), FindShots(), windows), workspace.units)
+    windows = MakeWindows(clip.frames, clip.fps, curate.min_shot_seconds, curate.trim_seconds, curate.window_candidates)
+    stages = (Probe(), Scan(), windows, ScoreWindow(), FitAspect(tuple(clip.aspects)), SaveStrip())
+    return Unit("scan", "source_id", stages, workspace.units)
 
 
-def score_unit(config: Config, workspace: Workspace, build: Callable[[Row], Any] = build_pose_estimator) -> Unit:
-    """A candidate clip -> its scores, pose.npz and preview.jpg. ``build`` makes the estimator from the pose section."""
-    settings = section_values(config, "pose")["pose"]
-    operational = {key: value for key, value in config.pose.model_dump().items() if key not in settings}
-    estimator = PerProcess(settings, build, operational)
-    people = CountPeople(estimator, config.pose.people_samples)
+def pose_unit(config: Config, workspace: Workspace, build: Callable[[Row], Any] = build_pose_estimator) -> Unit:
+    """A window -> its scores of people and bodies, pose.npz and preview.jpg. ``build`` makes the estimator from the
+    pose section.
+    """
     pose = config.pose
-    cleaning = (CleanTrack(pose.fill_seconds, pose.smooth_seconds),) if pose.clean == "always" else ()
-    stages = (ReadWindow(), MeasureLight(), people, EstimatePose(estimator), MeasureBody(), *cleaning, SaveTrack())
-    return Unit("score", "clip_id", stages, workspace.units)
+    settings = section_values(config, "pose")["pose"]
+    operational = {key: value for key, value in pose.model_dump().items() if key not in settings}
+    estimator = PerProcess(settings, build, operational)
+    stages = (
+        ReadWindow(),
+        CountPeople(estimator, pose.people_samples),
+        EstimatePose(estimator),
+        MeasureBody(),
+        MeasureMotion(),
+        MeasureParts(),
+        *appearance.stages(config.curate),
+        *((CleanTrack(pose.fill_seconds, pose.smooth_seconds),) if pose.clean == "always" else ()),
+        SaveTrack(),
+    )
+    return Unit("pose", "clip_id", stages, workspace.units)
 
 
 def store_unit(config: Config, workspace: Workspace) -> Unit:
@@ -63,24 +77,23 @@ def store_unit(config: Config, workspace: Workspace) -> Unit:
 def curate(
     config: Config, workspace: Workspace, run: StepRun, *, build_estimator: Callable[[Row], Any] = build_pose_estimator
 ) -> Commit:
-    """Every candidate clip scored and judged, the kept ones stored, the manifest checked, all of it committed.
+    """Every candidate clip scored and judged, the kept ones stored, the dataset checked, all of it committed.
 
     Ray is running. Work is committed unit by unit: after an interruption the same call goes on where it was, to the
-    same bytes. Raises SourceError (nothing to curate), UsageError (gates), SteadyDancerError (no clip kept; the reasons
-    are in the message) and DatasetRefused (a rule is broken); in all of these nothing is committed.
+    same bytes, and where sources were added only these are worked on. A dataset that is there is replaced. Raises
+    SourceError (nothing to curate), UsageError (gates, opt-out lists), EndpointError (captions), SteadyDancerError (no
+    clip kept; the reasons are in the message) and DatasetRefused (a rule is broken); in all of these what was committed
+    stays as it is.
     """
-    rules = gates.load(config.curate.gates)
-    places, parents = config.sources, []
-    if places is None:
-        parents = [commits.read(workspace.sample)]
-        places = [parents[0].path / "videos"]
-    scan, score = scan_unit(config, workspace), score_unit(config, workspace, build_estimator)
+    rules, previous = gates.load(config.curate.gates), commits.find(workspace.dataset)
+    scan, pose = scan_unit(config, workspace), pose_unit(config, workspace, build_estimator)
     store = store_unit(config, workspace)
+    early = (gates.JudgeScan(rules),) if config.curate.score == "survivors" else ()
+    work = partial(flow, retry_failed=config.curate.retry_failed, patience=config.curate.patience)
 
-    rows = _described(sources.find(places))
-    rows = [
-        dataset.finished(row, rules) for row in _progressing(flow([scan, score, gates.Judge(rules), store], rows), rows)
-    ]
+    described, parents = described_sources(config, workspace)
+    measured = list(_progressing(work([scan, *early, pose], described), len(described)))
+    rows = settled(measured, rules, config, partial(work, [store]))
     counts = dataset.funnel(rows)
     run.log_metrics({"sources": counts["sources"], "found": counts["found"], "kept": counts["kept"]})
     run.log_metrics({f"rejected.{reason}": number for reason, number in counts["rejected"].items()})
@@ -92,38 +105,161 @@ def curate(
             f"No clip was kept: {counts['found']} found, rejected for {reasons}. Nothing was committed.",
             f"Look at the sources, or loosen the gates ({config.curate.gates}).",
         )
+    _caption(rows, config, workspace, store)
 
-    values = section_values(config, *SECTIONS)
-    meta = {"funnel": counts, "gates": [vars(gate) for gate in rules]}
-    with commits.write(workspace.dataset, "dataset", config=values, parents=parents, meta=meta) as folder:
-        rows = dataset.write_shards(
-            folder / dataset.SHARDS,
-            rows,
-            lambda clip: (store.place(clip) / "clip.mp4", score.place(clip) / "pose.npz"),
-            config.curate.shard_clips,
-            config.curate.shard_mb,
-        )
-        dataset.write_manifest(folder / dataset.MANIFEST, rows)
-        checks = validation.validate(
-            dataset.read_manifest(folder / dataset.MANIFEST), rules, config.clip.frames, config.clip.fps
-        )
-        (folder / "validation.json").write_text(json.dumps(checks, indent=1))
-        validation.refuse_if_broken(checks)
-        report.write(folder / "report.html", rows, rules, checks, lambda clip: score.place(clip) / "preview.jpg")
-    commit = commits.read(workspace.dataset)
-    run.log_artifact(commit.path / "report.html")
+    source_of = {row["clip_id"]: row["source_id"] for row in rows}
+
+    def members(row: Row) -> publish.Members:
+        clip = row["clip_id"]
+        return dataset.made_members(store.file(clip, "clip.mp4"), pose.file(clip, "pose.npz"), row)
+
+    def preview(clip: str) -> Path:
+        posed = pose.place(clip) / "preview.jpg"
+        return posed if posed.is_file() else scan.place(source_of[clip]) / f"preview-{clip}.jpg"
+
+    commit = publish.publish(
+        workspace.dataset,
+        rows,
+        rules,
+        members,
+        section_values(config, *SECTIONS),
+        parents=parents,
+        meta={"sources": _digest(described)},
+        previous=previous,
+        never_again={row["source_id"] for row in described if row.get("fault") == "opted_out"},
+        preview=preview,
+        costs=status.costs(workspace.folder),
+        replace=True,
+    )
+    report = commits.fetch(commit.uri, workspace.cache).path / publish.REPORT
+    run.log_artifact(report)
     return commit
 
 
-def _described(videos: list) -> list[Row]:
-    from rich.progress import track
+def described_sources(config: Config, workspace: Workspace) -> tuple[list[Row], list[Commit]]:
+    """A row per source, and the commit they come from, if it is the rendered corpus."""
+    places, parents = config.sources, []
+    if places is None:
+        parents = [commits.read(workspace.sample)]
+        places = [str(parents[0].path / "videos")]
+    policy = rights.policy(config.rights, workspace.opt_out)
+    found = sources.find(places)
+    with _reading() as progress:
+        rows = sources.describe(
+            found, index=workspace.source_index, cache=workspace.cache / "sources", policy=policy, progress=progress
+        )
+    for row in rows:
+        row["table_caption"] = row.pop("caption", None)
+    return rows, parents
 
-    return sources.describe(track(videos, description="hashing sources", transient=True))
+
+def outdated(config: Config, workspace: Workspace, commit: Commit) -> str | None:
+    """Why a committed dataset is not what the config gives now; None where it is."""
+    if commit.meta["gates"] != _plain(gates.load(config.curate.gates)):
+        return "the gates are others now"
+    if commit.config != section_values(config, *SECTIONS):
+        return "the config is another now"
+    failed = sum(commit.meta["funnel"]["rejected"].get(fault, 0) for fault in RETRIED)
+    if config.curate.retry_failed and failed:
+        return f"{failed} failed before"
+    try:
+        rows, _ = described_sources(config, workspace)
+    except sources.SourceError as error:
+        Console().print(f"The sources cannot be looked at, what was committed is taken: {escape(str(error))}")
+        return None
+    if _digest(rows) == commit.meta["sources"]:
+        return None
+    before = {(row["source"], row["source_id"]) for row in dataset.manifest_of(commit)}
+    now = {(row["source"], row["source_id"]) for row in rows}
+    names_before, names_now = {name for name, _ in before}, {name for name, _ in now}
+    changed = len({name for name, _ in now - before} & names_before)
+    counts = {"new": len(names_now - names_before), "changed": changed, "gone": len(names_before - names_now)}
+    told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+    return f"sources: {told or 'what is said of them has changed'}"
 
 
-def _progressing(rows, described: list[Row]):
+def _digest(described: Iterable[Row]) -> str:
+    """Of all that makes the sources what they are, and nothing of where they lie."""
+    columns = ("source", "source_id", "sidecar", "table_caption", "metadata", "fault", *RIGHTS)
+    content = [[row.get(column) for column in columns] for row in described]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _plain(rules: Gates) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(rules)))
+
+
+def finished(row: Row, rules: Gates) -> Row:
+    """The row with its id, how far it was measured, and its verdict."""
+    if not row.get("clip_id"):
+        name = f"{row['source_id']} {row['source']} {row['copy']}"
+        row = {**row, "clip_id": hashlib.sha256(name.encode()).hexdigest()[:20]}
+    reached = "pose" if "body_confidence" in row else "scan" if row.get("shot") is not None else "found"
+    row = {**row, "reached": reached}
+    return {**row, **gates.judge(row, rules)}
+
+
+def settled(rows: list[Row], rules: Gates, config: Config, store: Callable[[list[Row]], Iterable[Row]]) -> list[Row]:
+    """Measured rows with their final verdicts: of the windows of a shot and of near-duplicates the best are kept, and
+    stored. Where one cannot be stored the next best takes its place.
+    """
+    distance, per_shot = config.curate.duplicate_distance, config.curate.windows_per_shot
+    names = [rules.base_tier, *(tier.name for tier in rules.tiers)]
+    lost: dict[str, Row] = {}
+    while True:
+        judged = [finished({**row, **lost.get(row.get("clip_id"), {})}, rules) for row in rows]
+        judged = choosing.settle(judged, distance, per_shot, names)
+        stored = {row["clip_id"]: row for row in store([row for row in judged if row["verdict"] == "kept"])}
+        failed = {
+            clip: {name: row[name] for name in ("fault", "error")} for clip, row in stored.items() if row.get("fault")
+        }
+        if not failed:
+            return [stored.get(row["clip_id"], row) for row in judged]
+        lost |= failed
+
+
+def _caption(rows: list[Row], config: Config, workspace: Workspace, store: Unit) -> None:
+    """Gives every kept row its caption and where it comes from."""
+    from model import video
+
+    def pictures(row: Row) -> np.ndarray:
+        count = config.caption.frames
+        places = np.unique(np.linspace(0, row["stored_frames"] - 1, count).round().astype(int))
+        return video.pick(store.file(row["clip_id"], "clip.mp4"), places.tolist())
+
+    kept = [row for row in rows if row["verdict"] == "kept"]
+    found = captions.caption(kept, config.caption, pictures, workspace.units / "captions")
+    for row in kept:
+        row["caption"], row["caption_from"] = found.texts[row["clip_id"]]
+    for line in found.told():
+        Console().print(f"[yellow]captions[/] {escape(line)}", soft_wrap=True)
+
+
+def _reading():
+    """A bar over the sources that have to be read for their hashes; gone when it is done."""
+    from contextlib import contextmanager
+
+    from rich.progress import Progress
+
+    @contextmanager
+    def bar() -> Iterator[Callable[[int, int], None]]:
+        with Progress(transient=True) as progress:
+            task = progress.add_task("reading sources", visible=False)
+            yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+    return bar()
+
+
+def _progressing(rows: Iterable[Row], count: int) -> Iterator[Row]:
     """``rows`` as they come, under one bar that counts sources: a row is its share of its source."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("curating"),
@@ -131,25 +267,31 @@ def _progressing(rows, described: list[Row]):
         MofNCompleteColumn(),
         TextColumn("sources, {task.fields[clips]} clips"),
     )
-    with Progress(*columns, TimeElapsedColumn()) as progress:
-        bar = progress.add_task("", total=len(described), clips=0)
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+        bar = progress.add_task("", total=count, clips=0)
         for number, row in enumerate(rows, 1):
-            progress.update(bar, advance=1 / row.get("siblings", 1), clips=number)
+            progress.update(bar, advance=1 / (row.get("siblings") or 1), clips=number)
             yield row
 
 
 def show(commit: Commit, console: Console) -> None:
-    """The funnel of a dataset as a table."""
+    """The funnel of a dataset as a table, what failed, and warnings of its checks."""
     console.print(_funnel_table(commit.meta["funnel"]))
-    if "failed" in commit.meta["funnel"]["rejected"]:
-        _print_failures(dataset.read_manifest(commit.path / dataset.MANIFEST), console)
-        console.print(f"To try these again, and only these, delete {commit.uri} and run the same command.")
+    if set(RETRIED) & set(commit.meta["funnel"]["rejected"]):
+        _print_failures(dataset.manifest_of(commit), console)
+        console.print("To try these again, and only these: steadydancer curate --retry-failed", soft_wrap=True)
+    with commit.open(publish.CHECKS) as file:
+        warnings = [check for check in json.load(file) if not check["passed"]]
+    for check in warnings:
+        named = ", ".join(map(str, check["broken_by"][:5]))
+        console.print(f"[yellow]warning[/] {escape(check['rule'])}: {escape(named)}", soft_wrap=True)
 
 
-def _print_failures(rows: list[Row], console: Console) -> None:
-    """What raised, each message once with the number of clips it cost."""
-    for error, number in Counter(row["error"] for row in rows if row["reason"] == "failed").most_common(5):
-        console.print(f"[red]failed[/] {number} x {escape(error)}", soft_wrap=True)
+def _print_failures(rows: Iterable[Row], console: Console) -> None:
+    """What failed, each message once with the number of clips it cost."""
+    failed = Counter((row["reason"], row["error"]) for row in rows if row["reason"] in RETRIED)
+    for (reason, error), number in failed.most_common(5):
+        console.print(f"[red]{reason}[/] {number} x {escape(str(error))}", soft_wrap=True)
 
 
 def _funnel_table(counts: dict[str, Any]) -> Table:

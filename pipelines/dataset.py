@@ -2,31 +2,26 @@
 
 import hashlib
 import io
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from infra.commits import Commit
 from model.pose.tracks import read_pose_file
 from pipelines import shards
-from pipelines.clips import bucket_size, motion_caption
-from pipelines.columns import COLUMNS, SCORES, schema
-from pipelines.gates import Gate, judge
+from pipelines.clips import bucket_size
+from pipelines.columns import COLUMNS, RIGHTS, SCORES, schema
 from pipelines.scores import analysis_size
+from pipelines.shards import Members
 from pipelines.stage import Row
 
 MANIFEST, SHARDS = "manifest.parquet", "shards"
 VALIDATION_SHARE = 0.1
 SPLIT_SOURCES = 5
-
-
-def finished(row: Row, gates: tuple[Gate, ...]) -> Row:
-    """The row with its id and its final verdict."""
-    if "clip_id" not in row:
-        name = f"{row['source_id']} {row['source']} {row['copy']}"
-        row = {**row, "clip_id": hashlib.sha256(name.encode()).hexdigest()[:20]}
-    return {**row, **judge(row, gates)}
+ROWS_AT_ONCE = 10_000
 
 
 def splits(source_ids: Iterable[str]) -> dict[str, str]:
@@ -45,60 +40,63 @@ def splits(source_ids: Iterable[str]) -> dict[str, str]:
 
 
 def write_shards(
-    folder: Path,
-    rows: Iterable[Row],
-    files: Callable[[str], tuple[Path, Path]],
-    max_clips: int,
-    max_mb: float,
+    folder: Path, rows: Iterable[Row], members: Callable[[Row], Members], max_clips: int, max_mb: float
 ) -> list[Row]:
     """Shards of the kept rows under ``folder``; all rows, sorted by clip id, with their output columns.
 
-    ``files`` gives (mp4, pose npz in pixels of the analysis frames) of a clip id.
+    ``members`` gives mp4, pose.npz and txt of a kept row; its json is written here. One clip is in memory at a time.
     """
     rows = sorted(rows, key=lambda row: row["clip_id"])
     kept = {row["clip_id"]: row for row in rows if row["verdict"] == "kept"}
     split = splits(row["source_id"] for row in kept.values())
     for row in kept.values():
-        row |= {"split": split[row["source_id"]], "caption": row.get("sidecar") or motion_caption(row)}
+        row["split"] = split[row["source_id"]]
 
     def samples():
         for clip, row in kept.items():
-            mp4, pose = files(clip)
-            yield (
-                clip,
-                [
-                    ("mp4", mp4.read_bytes()),
-                    ("pose.npz", _pose_in_bucket(pose, row)),
-                    ("txt", row["caption"].encode()),
-                    ("json", json.dumps(facts(row), sort_keys=True, ensure_ascii=False).encode()),
-                ],
-            )
+            yield clip, [*members(row), ("json", json.dumps(facts(row), sort_keys=True, ensure_ascii=False).encode())]
 
     for clip, place in shards.write(folder, samples(), max_clips, max_mb).items():
         with (folder / place.shard).open("rb") as file:
             file.seek(place.offset)
             digest = hashlib.sha256(file.read(place.bytes)).hexdigest()
         kept[clip] |= {"shard": place.shard, "offset": place.offset, "bytes": place.bytes, "sha256": digest}
+        kept[clip]["members"] = [
+            {"suffix": suffix, "offset": first, "bytes": size} for suffix, (first, size) in place.members.items()
+        ]
     return rows
 
 
 def facts(row: Row) -> dict[str, Any]:
     """What a kept clip's ``.json`` says."""
-    groups = {"source": ("source", "source_id"), "span": ("start", "frames", "fps", "shot"), "scores": SCORES}
+    groups = {"source": ("source", "source_id"), "span": ("start", "frames", "fps", "shot", "crop")}
+    groups |= {"rights": RIGHTS, "scores": SCORES}
     return {
         "clip_id": row["clip_id"],
-        **{group: {name: row[name] for name in names} for group, names in groups.items()},
-        "bucket": row["bucket"],
-        "split": row["split"],
+        **{group: {name: row.get(name) for name in names} for group, names in groups.items()},
+        **{name: row.get(name) for name in ("bucket", "split", "tier")},
     }
 
 
-def _pose_in_bucket(pose: Path, row: Row) -> bytes:
-    scored_at, size = analysis_size(row["height"], row["width"]), bucket_size(row["bucket"])
+def made_members(mp4: Path, pose: Path, row: Row) -> Members:
+    """The members of a clip from the files that its units made; the pose goes from the size it was measured at to the
+    clip's.
+    """
     track, confidence, about = read_pose_file(pose)
-    buffer = io.BytesIO()
+    buffer, size = io.BytesIO(), bucket_size(row["bucket"])
+    scored_at = analysis_size(*row["crop"][2:])
     track.resized(scored_at, size).save(buffer, confidence=confidence, about=about | {"size": list(size)})
-    return buffer.getvalue()
+    return [("mp4", mp4.read_bytes()), ("pose.npz", buffer.getvalue()), ("txt", row["caption"].encode())]
+
+
+def stored_members(dataset: str | Path) -> Callable[[Row], Members]:
+    """The members of a kept row as a committed dataset holds them, checked by their hash."""
+
+    def members(row: Row) -> Members:
+        found = shards.read(f"{dataset}/{SHARDS}", row["shard"], row["offset"], row["bytes"], row["sha256"])
+        return [(suffix, found[suffix]) for suffix in ("mp4", "pose.npz", "txt")]
+
+    return members
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
@@ -106,15 +104,23 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    lines = [{column.name: row.get(column.name) for column in COLUMNS} for row in rows]
-    pq.write_table(pa.Table.from_pylist(lines, schema=schema()), path)
+    rows = iter(rows)
+    with pq.ParquetWriter(path, schema()) as file:
+        while lines := [{c.name: row.get(c.name) for c in COLUMNS} for row in itertools.islice(rows, ROWS_AT_ONCE)]:
+            file.write_table(pa.Table.from_pylist(lines, schema=schema()))
 
 
-def read_manifest(path: Path) -> list[Row]:
+def read_manifest(path: Path | BinaryIO) -> list[Row]:
     """The rows of a manifest."""
     import pyarrow.parquet as pq
 
     return pq.read_table(path).to_pylist()
+
+
+def manifest_of(dataset: Commit) -> list[Row]:
+    """The rows of a committed dataset, wherever it lies."""
+    with dataset.open(MANIFEST) as file:
+        return read_manifest(file)
 
 
 def funnel(rows: Iterable[Row]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from model.pose.tracks import PoseTrack
 from pipelines import dataset, shards
 from pipelines.clips import bucket_size
 from pipelines.stage import PerProcess, Row, Stage
-from pipelines.units import Unit, flow
+from pipelines.unit import Unit
+from pipelines.units import flow
 
 SECTIONS = ("encode", "model")
 FEATURES, NULL_TEXT = "features.safetensors", "null_text.safetensors"
@@ -43,13 +44,13 @@ def build_encoders(settings: Row) -> Any:
 class ReadClip(Stage):
     """A stored clip, by one read from its shard: frames (T, H, W, 3), track in their pixels, caption."""
 
-    reads: ClassVar = ("shards", "shard", "offset", "bytes")
+    reads: ClassVar = ("shards", "shard", "offset", "bytes", "sha256")
     local: ClassVar = ("images", "track", "text")
 
     def __call__(self, row: Row) -> Row:
         from model import video
 
-        members = shards.read(Path(row["shards"]), row["shard"], row["offset"], row["bytes"])
+        members = shards.read(row["shards"], row["shard"], row["offset"], row["bytes"], row["sha256"])
         with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
             file.write(members["mp4"])
             file.flush()
@@ -126,19 +127,20 @@ def encode(
     from rich.progress import track
 
     parent = commits.read(workspace.dataset)
-    kept = [row for row in dataset.read_manifest(parent.path / dataset.MANIFEST) if row["verdict"] == "kept"]
+    kept = [row for row in dataset.manifest_of(parent) if row["verdict"] == "kept"]
     values = section_values(config, *SECTIONS)
     encoders = PerProcess({"encode": values["encode"], "model": {"size": config.model.size}}, build)
     on_gpu = ray.cluster_resources().get("GPU", 0) > 0
     clip = Unit("encode", "sha256", (ReadClip(), EncodeClip(encoders, on_gpu)), workspace.units)
 
-    jobs = [{**row, "shards": str(parent.path / dataset.SHARDS)} for row in kept]
-    encoded = _unfailed(list(track(flow([clip], jobs), description="encoding clips", total=len(jobs))))
+    jobs = [{**row, "shards": f"{parent.uri}/{dataset.SHARDS}"} for row in kept]
+    done = flow([clip], jobs, retry_failed=True, patience=config.curate.patience)
+    encoded = _unfailed(list(track(done, description="encoding clips", total=len(jobs))))
 
     meta = {"encoders": encoded[0]["encoders"]}
     with commits.write(workspace.encoded, "encoded", config=values, parents=[parent], meta=meta) as folder:
         rows = _write_shards(folder / dataset.SHARDS, kept, clip, config)
-        (folder / NULL_TEXT).write_bytes((clip.place(kept[0]["sha256"]) / NULL_TEXT).read_bytes())
+        (folder / NULL_TEXT).write_bytes(clip.file(kept[0]["sha256"], NULL_TEXT).read_bytes())
         _write_manifest(folder / dataset.MANIFEST, rows)
     run.log_metrics({"encoded": len(rows), "encoded_mb": sum(row["bytes"] for row in rows) / 1e6})
     return commits.read(workspace.encoded)
@@ -150,7 +152,7 @@ def _write_shards(folder: Path, kept: list[Row], clip: Unit, config: Config) -> 
 
     def samples():
         for row, facts in zip(kept, rows, strict=True):
-            features = (clip.place(row["sha256"]) / FEATURES).read_bytes()
+            features = clip.file(row["sha256"], FEATURES).read_bytes()
             yield (
                 row["clip_id"],
                 [

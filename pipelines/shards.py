@@ -1,10 +1,17 @@
 """Shards: plain tar files that webdataset reads, whose bytes depend on nothing but their content."""
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from infra import storage
+from infra.errors import CorruptArtifact
+
+Members = list[tuple[str, bytes]]
+"""Suffix and content of each file of a sample, in their order in the shard."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +27,7 @@ class Place:
     members: dict[str, tuple[int, int]]
 
 
-def write(
-    folder: Path, samples: Iterable[tuple[str, list[tuple[str, bytes]]]], max_samples: int, max_mb: float
-) -> dict[str, Place]:
+def write(folder: Path, samples: Iterable[tuple[str, Members]], max_samples: int, max_mb: float) -> dict[str, Place]:
     """Writes samples (name, [(suffix, content), ...]) one by one in the order given; where each of them lies.
 
     A shard holds at most ``max_samples`` and, unless a single sample is larger, ``max_mb`` megabytes. Shards are
@@ -54,13 +59,26 @@ def write(
     return where
 
 
-def read(folder: Path, shard: str, offset: int, size: int) -> dict[str, bytes]:
-    """The members of one sample, suffix -> content, by one seek and one read."""
-    with (folder / shard).open("rb") as file:
-        file.seek(offset)
-        part = io.BytesIO(file.read(size))
-    with tarfile.open(fileobj=part, mode="r:") as tar:
-        return {info.name.split(".", 1)[1]: tar.extractfile(info).read() for info in tar}
+def read(folder: str | Path, shard: str, offset: int, size: int, sha256: str | None = None) -> dict[str, bytes]:
+    """The members of one sample, suffix -> content, by one ranged read. ``folder`` may lie on an object store.
+
+    Raises CorruptArtifact where the bytes are no sample, or not those of ``sha256``.
+    """
+    filesystem, root = storage.opened(str(folder))
+    with storage.told(str(folder)):
+        content = filesystem.cat_file(f"{root}/{shard}", start=offset, end=offset + size)
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise CorruptArtifact(
+            f"{folder}/{shard}: the {size} bytes from {offset} on are not those that were written.", _REMAKE
+        )
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            return {info.name.split(".", 1)[1]: tar.extractfile(info).read() for info in tar}
+    except (tarfile.TarError, IndexError) as error:
+        raise CorruptArtifact(f"{folder}/{shard}: no sample lies at {offset} ({error}).", _REMAKE) from None
+
+
+_REMAKE = "Put the shard back, or make the dataset again."
 
 
 def _padded(size: int) -> int:

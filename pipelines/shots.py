@@ -1,90 +1,103 @@
-"""Looking through a whole source once, small: is it sound, how long is it, where are its cuts."""
+"""Cuts and flashes, from small colour pictures of every frame."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from pipelines.stage import Row, Stage
+import numpy as np
+from scipy.ndimage import median_filter
 
-SMALL_SIDE = 160
-"""Pixels of the shorter side at which cuts are looked for."""
-
-MISSING_SHARE = 0.02
-"""A file that lacks more than this of its declared frames was cut off or damaged."""
-
-
-@dataclass(frozen=True)
-class Probe(Stage):
-    """What the container says. No frame can be decoded: fault ``unreadable``."""
-
-    reads: ClassVar = ("path",)
-    writes: ClassVar = (
-        "container", "codec", "width", "height", "rotation", "source_fps", "declared_frames", "fault", "error",
-    )  # fmt: skip
-
-    def __call__(self, row: Row) -> Row:
-        from model import video
-
-        try:
-            info = video.probe(row["path"])
-        except video.UnreadableVideo as error:
-            return {"fault": "unreadable", "error": _without_path(error, row)}
-        return {
-            "container": info.container,
-            "codec": info.codec,
-            "width": info.width,
-            "height": info.height,
-            "rotation": info.rotation,
-            "source_fps": info.fps,
-            "declared_frames": info.declared_frames,
-        }
+CLEAR_CUT = 5.0
+"""A moment whose cut sign is higher lies in no window, whatever the detector said."""
+FLASH_SECONDS = 0.3
+"""What lasts no longer is a flash, and no cut."""
+FLASH_LUMA = 12
+"""Luma by which a flash changes the picture's mean brightness."""
+USUAL_SECONDS = 1.0
+LEAST_CHANGE = 3.0
+"""0..255: colour changes by this much from frame to frame without meaning anything."""
 
 
 @dataclass(frozen=True)
-class FindShots(Stage):
-    """Decodes every frame once and finds the cuts (PySceneDetect's AdaptiveDetector, by frame number: variable frame
-    rates do no harm). A frame that is damaged, or too many that are missing: fault ``damaged``.
+class Shot:
+    """From ``begin`` up to ``end``, in seconds; ``cut_before``, ``cut_after``: does a cut, or damage, make that end."""
 
-    Each shot is (first moment, end, does a cut begin it, does a cut end it).
-    """
+    begin: float
+    end: float
+    cut_before: bool
+    cut_after: bool
 
-    reads: ClassVar = ("path", "width", "height", "declared_frames")
-    writes: ClassVar = ("source_seconds", "source_frames", "shots", "fault", "error")
 
-    def __call__(self, row: Row) -> Row:
-        if row.get("fault"):
-            return {"shots": []}
-        import cv2
-        from scenedetect import FrameTimecode
+class CutDetector:
+    """PySceneDetect's AdaptiveDetector over the frames of one span, by number: variable frame rates do no harm."""
+
+    def __init__(self):
         from scenedetect.detectors import AdaptiveDetector
 
-        from model import video
+        self._detector = AdaptiveDetector(min_scene_len=1)  # no cut may stay inside a shot, however short its neighbour
+        self._count = 0
+        self._found: list = []
 
-        scale = min(1.0, SMALL_SIDE / min(row["width"], row["height"]))
-        size = max(2, round(row["height"] * scale)), max(2, round(row["width"] * scale))
-        detector = AdaptiveDetector(min_scene_len=1)  # no cut may be left inside a shot, however short its neighbour
-        times, cuts = [], []
-        try:
-            for number, (time, frame) in enumerate(video.frames(row["path"])):
-                times.append(time)
-                small = cv2.cvtColor(video.resize(frame, size), cv2.COLOR_RGB2BGR)
-                cuts += detector.process_frame(FrameTimecode(number, 30.0), small)
-        except video.UnreadableVideo as error:
-            return {"shots": [], "source_frames": len(times), "fault": "damaged", "error": _without_path(error, row)}
-        if (missing := row["declared_frames"] - len(times)) > MISSING_SHARE * row["declared_frames"]:
-            error = f"{missing} of {row['declared_frames']} declared frames are missing"
-            return {"shots": [], "source_frames": len(times), "fault": "damaged", "error": error}
-        if times:
-            cuts += detector.post_process(FrameTimecode(len(times) - 1, 30.0))
-        end = times[-1] + (times[-1] / (len(times) - 1) if len(times) > 1 else 0)
-        inner = sorted({cut.frame_num for cut in cuts} - {0})
-        bounds = [0.0, *(times[number] for number in inner), end]
-        shots = [
-            (round(a, 6), round(b, 6), i > 0, i < len(inner))
-            for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
-        ]
-        return {"source_seconds": round(end, 6), "source_frames": len(times), "shots": shots}
+    def add(self, picture: np.ndarray) -> None:
+        """The next frame, (h, w, 3) uint8 BGR."""
+        from scenedetect import FrameTimecode
+
+        self._found += self._detector.process_frame(FrameTimecode(self._count, 30.0), picture)
+        self._count += 1
+
+    def cuts(self) -> list[int]:
+        """Numbers of the frames that begin a shot, without the first frame."""
+        from scenedetect import FrameTimecode
+
+        if self._count:
+            self._found += self._detector.post_process(FrameTimecode(self._count - 1, 30.0))
+            self._count = 0
+        return sorted({cut.frame_num for cut in self._found} - {0})
 
 
-def _without_path(error: Exception, row: Row) -> str:
-    """A unit belongs to content: what it says must not depend on the file's name or place."""
-    return str(error).replace(f"{row['path']}: ", "").replace(row["path"], "file")
+def cut_signs(tiny: np.ndarray, fps: float) -> np.ndarray:
+    """(n,): how much frame k looks like the first of a shot, of (n, ...) uint8 tiny colour pictures.
+
+    The mean absolute change of colour from the frame before, over what is usual about it (median within a second,
+    at least LEAST_CHANGE). A change that is taken back within FLASH_SECONDS does not count.
+    """
+    count = len(tiny)
+    if count < 2:
+        return np.zeros(count, np.float32)
+    lasting = max(1, round(FLASH_SECONDS * fps))
+    before = np.arange(count - 1)
+    change = _apart(tiny, before, before + 1)
+    later = _apart(tiny, before, np.minimum(before + 1 + lasting, count - 1))
+    earlier = _apart(tiny, np.maximum(before - lasting, 0), before + 1)
+    usual = median_filter(change, 2 * max(1, round(USUAL_SECONDS * fps)) + 1, mode="nearest")
+    sign = np.minimum(np.minimum(change, later), earlier) / np.maximum(usual, LEAST_CHANGE)
+    return np.concatenate([[0], sign]).astype(np.float32)
+
+
+def _apart(tiny: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Mean absolute differences, a part of the frames at a time: an hour of frames is large."""
+    flat = tiny.reshape(len(tiny), -1)
+    found = np.empty(len(one), np.float32)
+    for first in range(0, len(one), 4096):
+        part = np.s_[first : first + 4096]
+        found[part] = np.abs(flat[one[part]].astype(np.int16) - flat[other[part]]).mean(axis=1)
+    return found
+
+
+def flashes(brightness: np.ndarray, times: np.ndarray) -> list[tuple[int, int]]:
+    """First frame of each flash and of what follows it: the picture's mean luma leaves its median (over twice
+    FLASH_SECONDS) by FLASH_LUMA or more and comes back within FLASH_SECONDS. ``brightness`` and ``times`` are (n,).
+    """
+    if len(times) < 3:
+        return []
+    step = float(np.median(np.diff(times)))
+    size = 2 * max(1, round(FLASH_SECONDS / max(step, 1e-3))) + 1
+    usual = median_filter(brightness.astype(np.float32), size, mode="nearest")
+    away = np.concatenate([[False], np.abs(brightness - usual) >= FLASH_LUMA, [False]])
+    begins, ends = np.flatnonzero(~away[:-1] & away[1:]), np.flatnonzero(away[:-1] & ~away[1:])
+    ends = np.minimum(ends, len(times) - 1)
+    return [(int(a), int(b)) for a, b in zip(begins, ends, strict=True) if times[b] - times[a] <= FLASH_SECONDS]
+
+
+def without_flashes(cuts: list[int], signs: np.ndarray, flashed: list[tuple[int, int]]) -> list[int]:
+    """``cuts`` without those that a flash made: the picture after it is the one before it."""
+    edges = {edge for flash in flashed for edge in flash}
+    return [cut for cut in cuts if not (cut in edges and signs[cut] < CLEAR_CUT)]

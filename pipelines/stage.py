@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,10 +32,15 @@ class Stage:
     num_cpus: ClassVar[float] = 1.0
     num_gpus: ClassVar[float] = 0.0
     memory: ClassVar[int] = 512 * 2**20
+    deadline: ClassVar[float] = 60.0
     version: ClassVar[int] = 1
 
     def __call__(self, row: Row) -> Row | list[Row]:
         raise NotImplementedError
+
+    def seconds_allowed(self, row: Row) -> float:
+        """How long ``row`` may take. A stage whose work grows with the row says more than its ``deadline``."""
+        return self.deadline
 
     def settings(self) -> Row:
         """What identifies the stage's result, as plain data."""
@@ -59,11 +65,15 @@ class PerProcess:
         settings = self.settings | self.operational
         key = self.build.__module__, self.build.__qualname__, json.dumps(settings, sort_keys=True)
         if key not in _BUILT:
-            _BUILT[key] = self.build(settings)
+            with building():
+                _BUILT[key] = self.build(settings)
         return _BUILT[key]
 
 
 _BUILT: dict[tuple[str, str, str], Any] = {}
+
+building: Callable[[], AbstractContextManager] = nullcontext
+"""Entered for every build. A guarded process puts its own here: what building takes is not the row's."""
 
 
 def check(stages: Sequence[Stage], initial: Iterable[str]) -> set[str]:
@@ -81,12 +91,16 @@ def check(stages: Sequence[Stage], initial: Iterable[str]) -> set[str]:
     return known
 
 
-def run(stages: Sequence[Stage], row: Row) -> list[Row]:
-    """One row through ``stages``, here and now. Raises PipelineError if a stage writes what it does not declare."""
+def run(stages: Sequence[Stage], row: Row, begins: Callable[[Stage, Row], None] = lambda stage, row: None) -> list[Row]:
+    """One row through ``stages``, here and now. ``begins`` is told of every call before it is made.
+
+    Raises PipelineError if a stage writes what it does not declare.
+    """
     rows = [row]
     for stage in stages:
         made = []
         for current in rows:
+            begins(stage, current)
             result = stage(current)
             for added in result if isinstance(result, list) else [result]:
                 if undeclared := set(added) - {*stage.writes, *stage.local}:

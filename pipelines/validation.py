@@ -1,19 +1,22 @@
-"""Great Expectations on the manifest: whether the dataset may be committed."""
+"""Great Expectations on manifest and shards: whether the dataset may be committed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import SteadyDancerError
-from pipelines.columns import COLUMNS, FAULTS
-from pipelines.gates import Gate
+from pipelines import datadocs
+from pipelines.columns import COLUMNS, schema
+from pipelines.drift import drift_views
+from pipelines.gates import Gates
+from pipelines.rules import View, manifest_views
+from pipelines.shard_rules import shards_view
 from pipelines.stage import Row
 
 if TYPE_CHECKING:
-    import pandas
+    import pyarrow as pa
 
-KEPT_NEED = ("start", "frames", "fps", "width", "height", "split", "caption", "bucket", "stored_frames")
-KEPT_NEED += ("shard", "offset", "bytes", "sha256")
 ROWS_NAMED = 5
 
 
@@ -21,72 +24,51 @@ class DatasetRefused(SteadyDancerError):
     """The dataset breaks a rule and is not committed."""
 
 
-def rules(gates: Sequence[Gate], frames: int, fps: float) -> dict[str, dict[str, Any]]:
-    """Rule name -> expectation, for three views of the manifest: all rows, kept rows, rejected rows."""
-    import great_expectations.expectations as gxe
+def validate(
+    rows: "Sequence[Row] | pa.Table",
+    gates: Gates,
+    *,
+    frames: int,
+    fps: float,
+    rights_required: Sequence[str] = (),
+    windows_per_shot: int = 1,
+    shards_folder: Path | None = None,
+    previous: "Sequence[Row] | pa.Table | None" = None,
+    never_again: Collection[str] = (),
+    data_docs: Path | None = None,
+) -> list[dict[str, Any]]:
+    """What every rule says: ``rule``, ``view``, ``severity``, ``rows``, ``passed`` and ``broken_by``, the clip ids (the
+    scores, of drift) that break it.
 
-    every = {
-        "clip_id is there": gxe.ExpectColumnValuesToNotBeNull(column="clip_id"),
-        "clip_id is unique": gxe.ExpectColumnValuesToBeUnique(column="clip_id"),
-        "source_id is a SHA-256": gxe.ExpectColumnValuesToMatchRegex(column="source_id", regex="^[0-9a-f]{64}$"),
-        "source is a relative path": gxe.ExpectColumnValuesToNotMatchRegex(column="source", regex="^/"),
-        "verdict is kept or rejected": gxe.ExpectColumnValuesToBeInSet(
-            column="verdict", value_set=["kept", "rejected"]
-        ),
-        **{
-            f"{c.name} within its range": gxe.ExpectColumnValuesToBeBetween(
-                column=c.name, min_value=c.low, max_value=c.high
-            )
-            for c in COLUMNS
-            if (c.low, c.high) != (None, None)
-        },
-    }
-    kept = {
-        "at least one clip is kept": gxe.ExpectTableRowCountToBeBetween(min_value=1),
-        "kept: no reason": gxe.ExpectColumnValuesToBeNull(column="reason"),
-        **{f"kept: {name} is there": gxe.ExpectColumnValuesToNotBeNull(column=name) for name in KEPT_NEED},
-        "kept: frames as configured": gxe.ExpectColumnValuesToBeInSet(column="frames", value_set=[frames]),
-        "kept: frames stored": gxe.ExpectColumnValuesToBeInSet(column="stored_frames", value_set=[frames]),
-        "kept: fps as configured": gxe.ExpectColumnValuesToBeInSet(column="fps", value_set=[fps]),
-        "kept: bucket is HEIGHTxWIDTH": gxe.ExpectColumnValuesToMatchRegex(
-            column="bucket", regex=r"^[1-9]\d*x[1-9]\d*$"
-        ),
-    }
-    for gate in gates:
-        name = f"kept: passes gate {gate.column} ({gate.reason})"
-        if (gate.min, gate.max) == (None, None):
-            kept[name] = gxe.ExpectColumnValuesToNotBeNull(column=gate.column)
-        else:
-            kept[name] = gxe.ExpectColumnValuesToBeBetween(column=gate.column, min_value=gate.min, max_value=gate.max)
-    reasons = sorted({*FAULTS, *(gate.reason for gate in gates)})
-    rejected = {
-        "rejected: has a reason": gxe.ExpectColumnValuesToNotBeNull(column="reason"),
-        "rejected: a known reason": gxe.ExpectColumnValuesToBeInSet(column="reason", value_set=reasons),
-        "rejected: is in no shard": gxe.ExpectColumnValuesToBeNull(column="shard"),
-    }
-    return {"every row": every, "kept rows": kept, "rejected rows": rejected}
-
-
-def validate(rows: Sequence[Row], gates: Sequence[Gate], frames: int, fps: float) -> list[dict[str, Any]]:
-    """What every rule says of the manifest: ``rule``, ``view``, ``rows``, ``passed``, ``broken_by`` (clip ids)."""
-    import pandas as pd
-
-    table = pd.DataFrame([{column.name: row.get(column.name) for column in COLUMNS} for row in rows])
-    views = {
-        "every row": table,
-        "kept rows": table[table["verdict"] == "kept"],
-        "rejected rows": table[table["verdict"] == "rejected"],
-    }
-    return [
-        line
-        for view, expectations in rules(gates, frames, fps).items()
-        for line in _run(view, views[view], expectations)
-    ]
+    ``rows`` is the manifest, ``shards_folder`` what was written of it. ``previous`` is the manifest of the dataset
+    before this one: drift against it is a warning; what was opted out there must not be kept here, nor must
+    ``never_again`` (source_ids that were forgotten). ``data_docs``: a folder for the pages of Great Expectations.
+    """
+    table = arrow_table(rows)
+    before = None if previous is None else arrow_table(previous)
+    opted_out = set(never_again) | (set() if before is None else _opted_out(before))
+    views = manifest_views(
+        table,
+        gates,
+        frames=frames,
+        fps=fps,
+        rights_required=rights_required,
+        windows_per_shot=windows_per_shot,
+        never_again=opted_out,
+    )
+    if shards_folder is not None:
+        views.append(shards_view(shards_folder, table, frames))
+    if before is not None:
+        views += drift_views(table, before)
+    outcomes = [(view, _run(view)) for view in views]
+    if data_docs is not None:
+        datadocs.write(data_docs, outcomes)
+    return [line for view, outcome in outcomes for line in _lines(view, outcome)]
 
 
 def refuse_if_broken(results: Sequence[dict[str, Any]]) -> None:
-    """Raises DatasetRefused naming every broken rule and the rows that break it."""
-    broken = [result for result in results if not result["passed"]]
+    """Raises DatasetRefused naming every critical rule that is broken and the rows that break it."""
+    broken = [result for result in results if not result["passed"] and result["severity"] == "critical"]
     if not broken:
         return
     lines = []
@@ -101,31 +83,79 @@ def refuse_if_broken(results: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def _run(view: str, table: "pandas.DataFrame", expectations: dict[str, Any]) -> list[dict[str, Any]]:
+def arrow_table(rows: "Sequence[Row] | pa.Table") -> "pa.Table":
+    """A manifest as one table with the columns of :mod:`pipelines.columns`; a column that is not there is null."""
+    import pyarrow as pa
+
+    if not isinstance(rows, pa.Table):
+        columns = {column.name: [row.get(column.name) for row in rows] for column in COLUMNS}
+        return pa.table(columns, schema=schema())
+    missing = {f.name: pa.nulls(rows.num_rows, f.type) for f in schema() if f.name not in rows.column_names}
+    for name, column in missing.items():
+        rows = rows.append_column(name, column)
+    return rows.select(schema().names).cast(schema())
+
+
+def _opted_out(rows: "pa.Table") -> set[str]:
+    import pyarrow.compute as pc
+
+    return set(rows.filter(pc.equal(rows["reason"], "opted_out"))["source_id"].to_pylist()) - {None}
+
+
+def _run(view: View):
+    """Great Expectations' verdict on a view. Raises RuntimeError where a rule could not be checked."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    source = context.data_sources.add_pandas("manifest")
-    batch = source.add_dataframe_asset(view).add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table})
-    suite = gx.ExpectationSuite(name=view, expectations=[])
-    for name, expectation in expectations.items():
-        expectation.meta = {"rule": name}
-        suite.expectations.append(expectation)
-    outcome = batch.validate(
-        suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["clip_id"]}
-    )
-    lines = []
-    for result in outcome.results:
-        rule = result.expectation_config.meta["rule"]
-        if (result.exception_info or {}).get("raised_exception") is True:
-            raise RuntimeError(
-                f"Great Expectations could not check {rule!r}: {result.exception_info['exception_message']}"
-            )
-        clips = [entry["clip_id"] for entry in result.result.get("unexpected_index_list") or []]
-        lines.append(
-            {"rule": rule, "view": view, "rows": len(table), "passed": bool(result.success), "broken_by": clips}
+    asset = context.data_sources.add_pandas("dataset").add_dataframe_asset(view.name)
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": view.table})
+    for rule in view.rules:
+        rule.expectation.meta = {"rule": rule.name}
+        rule.expectation.severity = rule.severity
+
+    def outcome_of(rules, **result_format):
+        suite = gx.ExpectationSuite(name=view.name, expectations=[rule.expectation for rule in rules])
+        outcome = batch.validate(suite, result_format=result_format)
+        for result in outcome.results:
+            if (result.exception_info or {}).get("raised_exception") is not False:
+                raise RuntimeError(f"Great Expectations could not check {_rule(result)!r}: {result.exception_info}")
+        return outcome
+
+    outcome = outcome_of(view.rules, result_format="BASIC")
+    broken = {_rule(result) for result in outcome.results if not result.success}
+    if broken:  # all rows are named of these alone: naming costs more than judging
+        again = outcome_of(
+            [rule for rule in view.rules if rule.name in broken],
+            result_format="COMPLETE",
+            unexpected_index_column_names=[view.key],
+            return_unexpected_index_query=False,
         )
-    return sorted(lines, key=lambda line: list(expectations).index(line["rule"]))
+        named = {_rule(result): result for result in again.results}
+        outcome.results = [named.get(_rule(result), result) for result in outcome.results]
+    return outcome
+
+
+def _rule(result) -> str:
+    return result.expectation_config.meta["rule"]
+
+
+def _lines(view: View, outcome) -> list[dict[str, Any]]:
+    results = {_rule(result): result for result in outcome.results}
+    lines = []
+    for rule in view.rules:
+        result = results[rule.name]
+        keys = [entry[view.key] for entry in result.result.get("unexpected_index_list") or []]
+        lines.append(
+            {
+                "rule": rule.name,
+                "view": view.name,
+                "severity": rule.severity,
+                "rows": len(view.table),
+                "passed": bool(result.success),
+                "broken_by": [str(key) for key in keys],
+            }
+        )
+    return lines

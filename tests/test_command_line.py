@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = [
     "sample",
     "curate",
+    "status",
+    "gate",
+    "forget",
     "encode",
     "train",
     "pose",
@@ -25,7 +28,7 @@ COMMANDS = [
     "lineage",
     "doctor",
 ]
-CHAIN_COMMANDS = ["curate", "encode", "train", "evaluate", "compare", "demo", "run", "doctor"]
+CHAIN_COMMANDS = ["curate", "status", "encode", "train", "evaluate", "compare", "demo", "run", "doctor"]
 
 
 def call(*arguments) -> int:

@@ -17,6 +17,9 @@ class Job:
     identity: dict
     """The part of the config that decides what comes out."""
     encoded: str
+    """Path or address of the encoded dataset."""
+    cache: Path
+    """For its copy, where it lies on an object store."""
     parent: str | None
     """Commit of the stage before; none: the base model."""
     folder: Path

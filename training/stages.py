@@ -48,7 +48,8 @@ def train_stage(config: Config, workspace: Workspace, run: StepRun | None, numbe
         config=config,
         number=number,
         identity=identity,
-        encoded=str(encoded.path.absolute()),
+        encoded=encoded.uri,
+        cache=workspace.cache.absolute(),
         parent=str(parent.path.absolute()) if parent else None,
         folder=folder,
         run=run,
@@ -98,6 +99,7 @@ def _parents(config: Config, workspace: Workspace, number: int) -> tuple[Commit,
         raise SteadyDancerError(
             f"Stage {number} reads the encoded dataset, and {workspace.encoded} holds none.", "Run `encode` first."
         )
+    encoded = commits.fetch(encoded.uri, workspace.cache)
     data.check(commits.verify(encoded), config)
     if number == 1:
         return encoded, None

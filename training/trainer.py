@@ -40,7 +40,7 @@ class Trainer:
         self.device = _device()
         self.messages: list[str] = []
 
-        encoded = commits.read(job.encoded)
+        encoded = commits.fetch(job.encoded, job.cache)
         self.clips = EncodedDataset(encoded, "train")
         self.held_out = EncodedDataset(encoded, "val")
         if not len(self.held_out):

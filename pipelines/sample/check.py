@@ -8,29 +8,26 @@ from rich.table import Table
 
 from infra.commits import Commit
 from infra.errors import SteadyDancerError
-from pipelines.dataset import MANIFEST, read_manifest
+from pipelines.dataset import manifest_of
 
 
 def check_labels(sample: Commit, dataset: Commit, console: Console) -> None:
     """Prints what became of every file beside its label.
 
-    Labels that need gates this dataset does not have (``gate`` is "later") are shown and not held against it. Raises
-    SteadyDancerError naming the files that were judged otherwise than labelled.
+    Raises SteadyDancerError naming the files that were judged otherwise than labelled.
     """
     labels = json.loads((sample.path / "labels.json").read_text())
     found = defaultdict(list)
-    for row in read_manifest(dataset.path / MANIFEST):
+    for row in manifest_of(dataset):
         found[row["source"]].append(row["reason"] or "kept")
     table = Table("file", "label", "became", "", title="sample corpus", title_justify="left")
     wrong = []
     for name, label in labels.items():
         wanted, became = label["reason"] or "kept", found.get(name, [])
         right = bool(became) and set(became) == {wanted}
-        later = label["gate"] == "later"
-        if not right and not later:
+        if not right:
             wrong.append(f"{name}: labelled {wanted}, became {', '.join(became) or 'nothing'}")
-        mark = "[green]✓" if right else "[dim]needs gates this preset has not" if later else "[red]✗"
-        table.add_row(name, wanted, ", ".join(became), mark)
+        table.add_row(name, wanted, ", ".join(became), "[green]✓" if right else "[red]✗")
     console.print(table)
     if wrong:
         raise SteadyDancerError("The sample corpus was not judged as labelled:\n  " + "\n  ".join(wrong))

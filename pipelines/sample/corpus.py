@@ -171,7 +171,7 @@ def contact_sheet(folder: Path, labels: dict[str, Label], *, height: int = 200, 
             cell[40 : 40 + tall, x : x + width] = video.resize(picture, (tall, width))
             x += width + 2
         good = label.verdict == "keep"
-        told = "keep" if good else f"{label.verdict}: {label.reason} ({label.gate})"
+        told = "keep" if good else f"{label.verdict}: {label.reason}"
         for line, text, colour in ((14, name, (20, 20, 20)), (31, told, (20, 120, 40) if good else (170, 40, 30))):
             cv2.putText(cell, text, (3, line), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
         cells.append(cell)

@@ -18,20 +18,16 @@ WHY = {
     "low_resolution": "Too few pixels.",
     "duplicate": "The same content as another file, encoded again.",
 }
-THIN_GATES = frozenset({"person_count", "motion", "too_short", "unreadable", "damaged", "too_dark"})
 
 
 @dataclass(frozen=True)
 class Label:
-    """``verdict`` is keep or reject; ``reason`` is None for keep. ``gate`` is "thin" where probing, windowing or the
-    gates on people, visibility and motion must find it, "later" where that needs gates of its own. ``people``,
-    ``fps``, ``size`` (height, width) and ``seconds`` are of the upright video, None where it cannot be read. ``of``
-    names the original of a duplicate."""
+    """``verdict`` is keep or reject; ``reason`` is None for keep. ``people``, ``fps``, ``size`` (height, width) and
+    ``seconds`` are of the upright video, None where it cannot be read. ``of`` names the original of a duplicate."""
 
     verdict: str
     reason: str | None
     why: str
-    gate: str
     people: int | None = None
     fps: float | None = None
     size: tuple[int, int] | None = None
@@ -52,6 +48,5 @@ def label(reason: str | None, shot_seconds: float | None = None, why: str | None
     if shot_seconds is not None and shot_seconds < CLIP_SECONDS:
         reason = "too_short"
     if reason is None:
-        return Label("keep", None, why or "One dancer, well seen, moving.", "thin", **facts)
-    gate = "thin" if reason in THIN_GATES else "later"
-    return Label("reject", reason, WHY[reason], gate, **facts)
+        return Label("keep", None, why or "One dancer, well seen, moving.", **facts)
+    return Label("reject", reason, WHY[reason], **facts)

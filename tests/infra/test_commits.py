@@ -178,9 +178,86 @@ def test_fetch_is_verified_and_cached(tmp_path):
     commit = put(uri, {"x/y.bin": b"abc"})
     assert commits.fetch(uri, tmp_path).path.joinpath("x/y.bin").read_bytes() == b"abc"
     assert commits.fetch(uri, tmp_path).id == commit.id
-    assert remains(tmp_path) == [commit.id]
+    assert remains(tmp_path) == [".lock", commit.id]
+    fetched = commits.fetch(uri, tmp_path)
+    assert (fetched.uri, fetched.open("x/y.bin").read()) == (uri, b"abc")
+    (fetched.path / "x/y.bin").write_bytes(b"longer")
+    with pytest.raises(CorruptArtifact):
+        commits.fetch(uri, tmp_path)
     with pytest.raises(SteadyDancerError, match="not a local folder"):
         _ = commit.path
+
+
+def test_fetching_what_is_here_reads_it(tmp_path):
+    commit = put(tmp_path / "a")
+    assert commits.fetch(tmp_path / "a", tmp_path / "cache") == commit and remains(tmp_path) == ["a"]
+
+
+def test_a_child_of_a_fetched_parent_names_where_it_was_published(tmp_path):
+    root = f"memory://{uuid.uuid4().hex}"
+    put(f"{root}/parent")
+    parent = commits.fetch(f"{root}/parent", tmp_path / "cache")
+    for child in (tmp_path / "child", f"{root}/child"):
+        assert put(child, {"b": b"b"}, parents=[parent]).parents[0].uri == f"{root}/parent"
+    local = put(tmp_path / "local")
+    assert put(f"{root}/other", parents=[local]).parents[0].uri == str(tmp_path / "local")
+
+
+def test_what_tells_about_the_making_is_verified_but_no_part_of_the_id(root):
+    made = [
+        put(
+            f"{root}/{n}", {"a": b"a", "report.html": b"%d s" % n, "docs/x/y": b"%d" % n}, about=("report.html", "docs")
+        )
+        for n in (1, 2)
+    ]
+    assert made[0].id == made[1].id and made[0].about == ("docs/x/y", "report.html")
+    assert commits.verify(made[0]).files["report.html"]["bytes"] == 3
+    assert put(f"{root}/3", {"a": b"a"}).id == made[0].id
+    assert put(f"{root}/4", {"a": b"a", "report.html": b"1 s"}).id != made[0].id
+    with commits.storage.opened(root)[0].open(f"{root}/1/report.html", "wb") as file:
+        file.write(b"9 s")
+    with pytest.raises(CorruptArtifact, match=r"report\.html was changed"):
+        commits.verify(f"{root}/1")
+
+
+def test_a_commit_from_before_there_was_about_is_read(tmp_path):
+    commit = put(tmp_path / "a")
+    record = json.loads((tmp_path / "a" / COMMIT_FILE).read_text())
+    del record["about"]
+    (tmp_path / "a" / COMMIT_FILE).write_text(json.dumps(record))
+    assert commits.read(tmp_path / "a") == commit
+
+
+def test_files_that_no_commit_put_there_are_not_replaced(root):
+    filesystem = commits.storage.opened(root)[0]
+    filesystem.makedirs(f"{root}/mine", exist_ok=True)
+    filesystem.pipe_file(f"{root}/mine/holiday.mp4", b"x")
+    with pytest.raises(SteadyDancerError, match="no commit"):
+        put(f"{root}/mine")
+    assert filesystem.cat_file(f"{root}/mine/holiday.mp4") == b"x"
+    filesystem.makedirs(f"{root}/empty")
+    assert put(f"{root}/empty").kind == "dataset"
+
+
+def test_an_upload_that_was_cut_off_is_not_there_and_leaves_nothing_to_the_next(monkeypatch):
+    root = f"memory://{uuid.uuid4().hex}"
+    filesystem, path = commits.storage.opened(f"{root}/a")
+    put_file = type(filesystem).put_file
+
+    def dies(self, source, target, **kwargs):
+        if target.endswith("c.bin"):
+            raise ConnectionResetError("gone")
+        return put_file(self, source, target, **kwargs)
+
+    old = put(f"{root}/a", {"old.bin": b"old"})
+    with monkeypatch.context() as context:
+        context.setattr(type(filesystem), "put_file", dies)
+        with pytest.raises(SteadyDancerError, match="gone"):
+            put(f"{root}/a", {"b.bin": b"1", "c.bin": b"2"}, replace=True)
+    assert commits.find(f"{root}/a") is None and filesystem.exists(f"{path}/b.bin")
+    again = put(f"{root}/a", {"d.bin": b"3"})
+    assert again.id != old.id
+    assert sorted(name.removeprefix(f"{path}/") for name in filesystem.find(path)) == [COMMIT_FILE, "d.bin"]
 
 
 def test_a_moved_work_folder_keeps_its_lineage(tmp_path):

@@ -1,12 +1,13 @@
 import io
 import re
+import uuid
 
 import pytest
 from rich.console import Console
 
 from infra import commits
 from infra.commits import NotCommitted
-from infra.lineage import lineage
+from infra.lineage import descendants, lineage
 
 
 def put(uri, text, *parents):
@@ -61,3 +62,29 @@ def test_a_lost_and_an_exchanged_parent_are_told(chain):
 def test_no_artifact_is_an_error(tmp_path):
     with pytest.raises(NotCommitted):
         lineage(str(tmp_path))
+
+
+def test_descendants_are_found_over_any_number_of_steps_also_damaged_ones(chain):
+    dataset = commits.read(chain / "dataset")
+    stage2 = put(chain / "checkpoints/stage2", "s2", commits.read(chain / "stage1"))
+    put(chain / "evaluation", "e", stage2)
+    put(chain / "units/x", "unit", dataset)
+    put(chain / "other", "o")
+    (chain / "encoded/data").unlink()
+    below, damaged = descendants(dataset.id, chain)
+    assert [commit.uri.removeprefix(f"{chain}/") for commit in below] == [
+        "checkpoints/stage2", "encoded", "evaluation", "stage1",
+    ]  # fmt: skip
+    assert damaged == []
+    (chain / "stage1/COMMIT.json").write_text("{half")
+    below, damaged = descendants(dataset.id, chain)
+    assert [commit.kind for commit in below] == ["encoded"] and damaged == [f"{chain}/stage1"]
+
+
+def test_descendants_on_an_object_store(chain):
+    dataset, store = commits.read(chain / "dataset"), f"memory://{uuid.uuid4().hex}"
+    with commits.write(f"{store}/encoded", "encoded", parents=[dataset]):
+        pass
+    below, _ = descendants(dataset.id, chain, store)
+    assert [commit.uri for commit in below][-1] == f"{store}/encoded" and len(below) == 3
+    assert descendants(dataset.id, f"{store}/nothing") == ([], [])

@@ -1,12 +1,13 @@
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 from infra import commits, config
 from infra.errors import SteadyDancerError, UsageError
-from infra.workspace import claim, config_for
+from infra.workspace import Workspace, claim, config_for
 
 SMALL = ["resources.memory_gb=0.1", "resources.disk_gb=0.01", "resources.cpus=1"]
 
@@ -32,6 +33,18 @@ def test_a_folder_in_which_nothing_was_made_takes_the_corrected_config(tmp_path)
     with claim(load(tmp_path / "w", "sources=typo")) as again:
         assert again.chain_id == chain
     assert config_for([f"work={tmp_path / 'w'}"]).sources == ["typo"]
+
+
+def test_datasets_may_be_published_elsewhere(tmp_path):
+    store = f"memory://{uuid.uuid4().hex}/sets"
+    with claim(load(tmp_path / "w", f"store={store}")) as workspace:
+        assert (workspace.dataset, workspace.encoded) == (f"{store}/dataset", f"{store}/encoded")
+        assert workspace.stage(1) == tmp_path / "w/stage1"
+        with commits.write(workspace.dataset, "dataset"):
+            pass
+    with pytest.raises(UsageError, match="belongs to another config"):
+        claim(load(tmp_path / "w", f"store={store}", "seed=9")).__enter__()
+    assert Workspace(tmp_path, str(tmp_path / "there")).dataset == tmp_path / "there/dataset"
 
 
 def test_operational_keys_come_back_with_the_folder(tmp_path):

@@ -175,3 +175,81 @@ def test_odd_sizes_and_no_frames_are_refused(tmp_path):
         video.write(tmp_path / "a.mp4", [np.zeros((33, 64, 3), np.uint8)], 25)
     with pytest.raises(ValueError, match="no frame"):
         video.write(tmp_path / "b.mp4", [], 25)
+
+
+def stretched(path, aspect: Fraction, rotation: int = 0):
+    """A circle of 40 pixels, filmed with pixels that are not square."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        if rotation:
+            stream.set_display_rotation(rotation)
+        image = np.full((96, 128, 3), 40, np.uint8)
+        cv2.ellipse(image, (64, 48), (round(20 / float(aspect)), 20), 0, 0, 360, (220, 220, 220), -1)
+        for _ in range(5):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(1, 2), Fraction(64, 45)])
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_pixels_come_out_square(tmp_path, aspect, rotation):
+    path = stretched(tmp_path / "a.mp4", aspect, rotation)
+    wide = round(128 * aspect)
+    height, width = (wide, 96) if rotation else (96, wide)
+    info = video.probe(path)
+    assert (info.height, info.width) == (height, width)
+    _, image = next(video.frames(path))
+    assert image.shape == (height, width, 3)
+    rows, columns = np.nonzero(image[..., 1] > 128)
+    assert np.ptp(rows) == pytest.approx(40, abs=2) and np.ptp(columns) == pytest.approx(40, abs=2)
+    assert video.read_at(path, 0, 2, 25).shape == (2, height, width, 3)
+
+
+def test_frames_are_picked_by_number(tmp_path):
+    path = video.write(tmp_path / "a.mp4", (coded(k) for k in range(60)), 16)
+    picked = video.pick(path, [41, 0, 59, 7, 7])
+    assert [decoded(image) for image in picked] == [41, 0, 59, 7, 7]
+    whole = [image for _, image in video.frames(path)]
+    assert np.abs(picked[0].astype(int) - whole[41]).mean() < 3
+    for wrong in ([60], [-1], []):
+        with pytest.raises(video.UnreadableVideo, match="60"):
+            video.pick(path, wrong)
+    (tmp_path / "b.mp4").write_bytes(b"no video")
+    with pytest.raises(video.UnreadableVideo):
+        video.pick(tmp_path / "b.mp4", [0])
+
+
+def test_damage_is_hidden_by_decord_and_told_by_raw_frames(tmp_path):
+    draw = np.random.default_rng(0)
+    images = [draw.integers(0, 255, (64, 160, 3), dtype=np.uint8) for _ in range(30)]
+    path = video.write(tmp_path / "a.mp4", images, 30)
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + len(data) // 2
+    data[middle : middle + 300] = bytes(byte ^ 0x5A for byte in data[middle : middle + 300])
+    path.write_bytes(data)
+    assert sum(raw.picture.is_corrupt for raw in video.raw_frames(path)) >= 1
+    assert len(video.pick(path, range(30))) == 30, "this is why sources are never read with decord"
+
+
+def test_key_frames_are_spread_and_whole(tmp_path):
+    path = video.write(tmp_path / "a.mp4", [coded(3)] * 600, 30)
+    found = video.key_frames(path, 6)
+    first, second, third = (raw.picture.pts for raw in found)
+    assert first == 0 and third == 2 * second > 0
+    assert all(decoded(raw.picture.to_ndarray(format="rgb24")) == 3 for raw in found)
+    assert len(video.key_frames(path, 1)) == 1
+
+
+def test_absurd_sizes_and_pictures_are_refused(tmp_path, monkeypatch):
+    path = video.write(tmp_path / "a.mp4", [coded(0)] * 4, 25)
+    monkeypatch.setattr(video, "LARGEST_SIDE", 128)
+    with pytest.raises(video.UnreadableVideo, match="160x64"):
+        video.probe(path)
+    (tmp_path / "b.mp4").write_bytes(cv2.imencode(".jpg", coded(0))[1].tobytes())
+    with pytest.raises(video.UnreadableVideo, match="picture"):
+        video.probe(tmp_path / "b.mp4")

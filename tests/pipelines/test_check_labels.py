@@ -9,11 +9,11 @@ from pipelines.dataset import write_manifest
 from pipelines.sample.check import check_labels
 
 LABELS = {
-    "good.mp4": {"reason": None, "gate": "thin"},
-    "pair.mp4": {"reason": "person_count", "gate": "thin"},
-    "dark.mp4": {"reason": "too_dark", "gate": "later"},
+    "good.mp4": {"reason": None},
+    "pair.mp4": {"reason": "person_count"},
+    "dark.mp4": {"reason": "too_dark"},
 }
-RIGHT = {"good.mp4": [None], "pair.mp4": ["person_count"], "dark.mp4": [None]}
+RIGHT = {"good.mp4": [None], "pair.mp4": ["person_count"], "dark.mp4": ["too_dark"]}
 
 
 def check(folder, became):
@@ -37,6 +37,7 @@ def test_a_dataset_judged_as_labelled_passes(tmp_path):
         ("good.mp4", []),
         ("pair.mp4", [None]),
         ("pair.mp4", ["visibility"]),
+        ("dark.mp4", [None]),
     ],
 )
 def test_any_other_judgement_is_named(tmp_path, name, reasons):

@@ -39,13 +39,15 @@ def write_dataset(workspace, clips=3):
             track = np.float32([grid + (4 * n, 0) for n in range(9)])
             pose = PoseTrack(track, np.ones((9, 133), np.float32)).save(workspace.folder / f"{name}.npz")
             files[name] = mp4, pose
+            caption = f"Dance {number}."
             scores = {"duration": 1.0, "brightness": 90.0, "pixel_change": 2.0, "people": 1.0, "single_person": 1.0}
             scores |= {"body_confidence": 1.0, "body_visibility": 1.0, "body_speed": 0.5}
-            span = {"clip_id": name, "start": 0.0, "frames": 9, "fps": 10.0, "shot": 0, "height": 96, "width": 64}
-            source = {"source_id": f"{number:064x}", "source": f"{number}.mp4", "sidecar": f"Dance {number}."}
+            span = {"clip_id": name, "start": 0.0, "frames": 9, "fps": 10.0, "shot": 0, "crop": [0, 0, 96, 64]}
+            source = {"source_id": f"{number:064x}", "source": f"{number}.mp4", "caption": caption}
             rows.append({**span, **source, **scores, "bucket": "96x64", "verdict": "kept", "reasons": []})
         rows.append({**source, "clip_id": "f" * 20, "verdict": "rejected", "reason": "damaged", "reasons": ["damaged"]})
-        rows = dataset.write_shards(folder / "shards", rows, files.get, 2, 10.0)
+        members = lambda row: dataset.made_members(*files[row["clip_id"]], row)  # noqa: E731
+        rows = dataset.write_shards(folder / "shards", rows, members, 2, 10.0)
         dataset.write_manifest(folder / "manifest.parquet", rows)
     return rows
 
@@ -83,7 +85,7 @@ def encoded(tmp_path_factory):
         with pytest.raises(SteadyDancerError) as failure:
             encode(CONFIG, twice, Run(), build=build_failing)
         assert commits.find(twice.encoded) is None
-        units = {path: path.stat().st_mtime_ns for path in twice.units.rglob("COMMIT.json")}
+        units = {path: path.stat().st_mtime_ns for path in twice.units.rglob(FEATURES)}
         commits_made = encode(CONFIG, once, Run()), encode(CONFIG, twice, Run())
     assert len(units) == 2 and all(path.stat().st_mtime_ns == time for path, time in units.items())
     return *commits_made, failure.value, once

@@ -78,7 +78,6 @@ def test_every_file_has_a_label_and_every_dancer_joints(corpus, labels):
     for name, row in labels.items():
         assert row["why"]
         assert (row["verdict"] == "keep") == (row["reason"] is None)
-        assert row["gate"] in ("thin", "later")
         if row["size"]:
             info = video.probe(corpus.path / "videos" / name)
             assert [info.height, info.width] == row["size"]

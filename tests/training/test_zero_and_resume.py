@@ -31,6 +31,7 @@ def make_job(workspace: Workspace, folder: Path, number: int, *overrides: str):
         number=number,
         identity=stage_values(config, number),
         encoded=str(workspace.encoded),
+        cache=workspace.cache,
         parent=None,
         folder=folder,
         compiled_op=prebuild.build(),

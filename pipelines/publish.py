@@ -1,0 +1,63 @@
+"""A dataset from rows and clips: shards, manifest, checks and report, committed together or not at all."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from infra import commits
+from infra.commits import Commit
+from pipelines import dataset, report, validation
+from pipelines.gates import Gates
+from pipelines.shards import Members
+from pipelines.stage import Row
+
+REPORT, CHECKS, DATA_DOCS = "report.html", "validation.json", "data_docs"
+
+
+def publish(
+    uri: str | Path,
+    rows: Iterable[Row],
+    gates: Gates,
+    members: Callable[[Row], Members],
+    values: dict[str, Any],
+    *,
+    parents: Sequence[Commit] = (),
+    meta: dict[str, Any] | None = None,
+    previous: Commit | None = None,
+    never_again: Collection[str] = (),
+    preview: Callable[[str], Path | None] = lambda clip: None,
+    costs: Sequence[tuple] = (),
+    replace: bool = False,
+) -> Commit:
+    """The committed dataset of judged ``rows``, with the clips that ``members`` gives of the kept ones.
+
+    ``values`` are the config's sections that identify a dataset (clip, pose, rights, curate, caption); ``previous`` is
+    the dataset it follows, against which drift is told; ``never_again`` are source_ids that must not be in it. Raises DatasetRefused naming the rules that are broken; then
+    nothing is committed.
+    """
+    clip, curate = values["clip"], values["curate"]
+    meta = {**(meta or {}), "gates": json.loads(json.dumps(dataclasses.asdict(gates)))}
+    with commits.write(
+        uri, "dataset", config=values, parents=parents, meta=meta, replace=replace, about=(REPORT, CHECKS, DATA_DOCS)
+    ) as folder:
+        rows = dataset.write_shards(folder / dataset.SHARDS, rows, members, curate["shard_clips"], curate["shard_mb"])
+        meta["funnel"] = dataset.funnel(rows)
+        dataset.write_manifest(folder / dataset.MANIFEST, rows)
+        checks = validation.validate(
+            rows,
+            gates,
+            frames=clip["frames"],
+            fps=clip["fps"],
+            rights_required=values["rights"]["required"],
+            windows_per_shot=curate["windows_per_shot"],
+            shards_folder=folder / dataset.SHARDS,
+            previous=None if previous is None else dataset.manifest_of(previous),
+            never_again=never_again,
+            data_docs=folder / DATA_DOCS,
+        )
+        (folder / CHECKS).write_text(json.dumps(checks, indent=1))
+        validation.refuse_if_broken(checks)
+        report.write(folder / REPORT, rows, gates, checks, preview, costs=costs)
+    return commits.read(uri)
