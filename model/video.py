@@ -22,6 +22,8 @@ SAME_MOMENT = 1e-3
 """Seconds: containers round the times of their frames, Matroska to a thousandth."""
 LARGEST_SIDE = 16384
 """Pixels. A larger size is taken for damage: the header says it, and the decoder would ask for the memory."""
+DECODING_FAILED = (av.FFmpegError, IndexError)
+"""What PyAV raises on damage; IndexError where a stream turns up in the middle of a file."""
 WIDEST_PIXEL = 8
 """A sample aspect ratio beyond 8:1 or 1:8 is taken for damage, and its pixels for square."""
 
@@ -125,7 +127,7 @@ def probe(path: Path | str) -> VideoInfo:
         stream = container.streams.video[0]
         try:
             first = _first_frame(container, stream)
-        except (av.FFmpegError, StopIteration) as error:
+        except (*DECODING_FAILED, StopIteration) as error:
             raise UnreadableVideo(f"{path}: no frame of it can be decoded.") from error
         raw = RawFrame(None, first, _rotation(first), _pixel_aspect(stream))
         height, width = upright_size(raw)
@@ -163,7 +165,7 @@ def raw_frames(path: Path | str) -> Iterator[RawFrame]:
                 time = None if frame.pts is None else float(frame.pts * frame.time_base)
                 origin = time if origin is None else origin
                 yield RawFrame(None if time is None else time - origin, frame, _rotation(frame), aspect)
-        except av.FFmpegError as error:
+        except DECODING_FAILED as error:
             raise UnreadableVideo(f"{path}: decoding failed ({error}).") from error
 
 
@@ -188,7 +190,7 @@ def key_frames(path: Path | str, count: int) -> list[RawFrame]:
                 # ended at once: the decoder would hold the frame back until those that may come before it are there
                 decoded = [*decoder.decode(packet), *decoder.decode(None)][:1]
                 decoder.flush_buffers()
-            except av.FFmpegError:
+            except DECODING_FAILED:
                 continue  # the pass over all frames meets the same damage and tells it
             if decoded and not decoded[0].is_corrupt:
                 found[packet.pts] = RawFrame(None, decoded[0], _rotation(decoded[0]), _pixel_aspect(stream))
@@ -231,7 +233,7 @@ def frames(path: Path | str, start: float = 0.0) -> Iterator[tuple[float, np.nda
                 if image.shape != shape:
                     raise UnreadableVideo(f"{path}: the size of its pictures changes at {time:.2f} s.")
                 yield time, image
-        except av.FFmpegError as error:
+        except DECODING_FAILED as error:
             raise UnreadableVideo(f"{path}: decoding failed ({error}).") from error
         if broken:
             raise UnreadableVideo(f"{path}: a frame is damaged.")

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -36,6 +37,7 @@ from pipelines.units import flow
 from pipelines.window_scores import ScoreWindow
 from pipelines.windows import MakeWindows
 
+SHORT = 32
 SECTIONS = ("clip", "pose", "rights", "curate", "caption")
 
 
@@ -92,8 +94,8 @@ def curate(
     work = partial(flow, retry_failed=config.curate.retry_failed, patience=config.curate.patience)
 
     described, parents = described_sources(config, workspace)
-    measured = list(_progressing(work([scan, *early, pose], described), len(described)))
-    rows = settled(measured, rules, config, partial(work, [store]))
+    measured = _progressing(work([scan, *early, pose], described), len(described))
+    rows = settled([finished(_slim(row), rules) for row in measured], rules, config, partial(work, [store]))
     counts = dataset.funnel(rows)
     run.log_metrics({"sources": counts["sources"], "found": counts["found"], "kept": counts["kept"]})
     run.log_metrics({f"rejected.{reason}": number for reason, number in counts["rejected"].items()})
@@ -189,6 +191,15 @@ def _plain(rules: Gates) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(rules)))
 
 
+def _slim(row: Row) -> Row:
+    """The row without what it has not, its names and short texts shared with other rows: 100,000 take half a GiB."""
+    return {
+        sys.intern(name): sys.intern(value) if isinstance(value, str) and len(value) <= SHORT else value
+        for name, value in row.items()
+        if value is not None
+    }
+
+
 def finished(row: Row, rules: Gates) -> Row:
     """The row with its id, how far it was measured, and its verdict."""
     if not row.get("clip_id"):
@@ -200,14 +211,14 @@ def finished(row: Row, rules: Gates) -> Row:
 
 
 def settled(rows: list[Row], rules: Gates, config: Config, store: Callable[[list[Row]], Iterable[Row]]) -> list[Row]:
-    """Measured rows with their final verdicts: of the windows of a shot and of near-duplicates the best are kept, and
+    """Judged rows with their final verdicts: of the windows of a shot and of near-duplicates the best are kept, and
     stored. Where one cannot be stored the next best takes its place.
     """
     distance, per_shot = config.curate.duplicate_distance, config.curate.windows_per_shot
     names = [rules.base_tier, *(tier.name for tier in rules.tiers)]
     lost: dict[str, Row] = {}
     while True:
-        judged = [finished({**row, **lost.get(row.get("clip_id"), {})}, rules) for row in rows]
+        judged = [finished({**row, **lost[row["clip_id"]]}, rules) if row["clip_id"] in lost else row for row in rows]
         judged = choosing.settle(judged, distance, per_shot, names)
         stored = {row["clip_id"]: row for row in store([row for row in judged if row["verdict"] == "kept"])}
         failed = {
@@ -289,7 +300,7 @@ def show(commit: Commit, console: Console) -> None:
 
 def _print_failures(rows: Iterable[Row], console: Console) -> None:
     """What failed, each message once with the number of clips it cost."""
-    failed = Counter((row["reason"], row["error"]) for row in rows if row["reason"] in RETRIED)
+    failed = Counter((row["reason"], row["error"]) for row in rows if row.get("reason") in RETRIED)
     for (reason, error), number in failed.most_common(5):
         console.print(f"[red]{reason}[/] {number} x {escape(str(error))}", soft_wrap=True)
 

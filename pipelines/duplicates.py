@@ -84,11 +84,11 @@ def rank(row: Row, tiers: Sequence[str] = ()) -> tuple[Any, ...]:
 
 def _hashes(rows: Sequence[Row]) -> np.ndarray:
     """(clips, pictures) uint64; shorter clips end in zeros, which are flat pictures and count for nothing."""
-    longest = max((len(row["fingerprint"]) // 16 for row in rows), default=0)
+    longest = max((len(row.get("fingerprint") or "") // 16 for row in rows), default=0)
     hashes = np.zeros((len(rows), longest), np.uint64)
     for line, row in zip(hashes, rows, strict=True):
         try:
-            values = np.frombuffer(bytes.fromhex(row["fingerprint"]), ">u8")
+            values = np.frombuffer(bytes.fromhex(row.get("fingerprint") or ""), ">u8")
         except ValueError:
             raise SteadyDancerError(
                 f"Clip {row['clip_id']}: its fingerprint is not 16 hex digits a picture: {row['fingerprint'][:40]!r}.",

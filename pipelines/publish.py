@@ -33,10 +33,12 @@ def publish(
 ) -> Commit:
     """The committed dataset of judged ``rows``, with the clips that ``members`` gives of the kept ones.
 
-    ``values`` are the config's sections that identify a dataset (clip, pose, rights, curate, caption); ``previous`` is
-    the dataset it follows, against which drift is told; ``never_again`` are source_ids that must not be in it. Raises DatasetRefused naming the rules that are broken; then
-    nothing is committed.
+    ``values`` are the config's sections that identify a dataset (clip, pose, rights, curate, caption). ``previous`` is
+    the dataset it follows, against which drift is told; ``never_again`` are source_ids that must not be in it. Raises
+    DatasetRefused naming the rules that are broken; then nothing is committed.
     """
+    import pyarrow.parquet as pq
+
     clip, curate = values["clip"], values["curate"]
     meta = {**(meta or {}), "gates": json.loads(json.dumps(dataclasses.asdict(gates)))}
     with commits.write(
@@ -45,8 +47,9 @@ def publish(
         rows = dataset.write_shards(folder / dataset.SHARDS, rows, members, curate["shard_clips"], curate["shard_mb"])
         meta["funnel"] = dataset.funnel(rows)
         dataset.write_manifest(folder / dataset.MANIFEST, rows)
+        table = pq.read_table(folder / dataset.MANIFEST)
         checks = validation.validate(
-            rows,
+            table,
             gates,
             frames=clip["frames"],
             fps=clip["fps"],
@@ -59,5 +62,5 @@ def publish(
         )
         (folder / CHECKS).write_text(json.dumps(checks, indent=1))
         validation.refuse_if_broken(checks)
-        report.write(folder / REPORT, rows, gates, checks, preview, costs=costs)
+        report.write(folder / REPORT, table, gates, checks, preview, costs=costs)
     return commits.read(uri)
