@@ -119,7 +119,7 @@ def status(
 ) -> None:
     """Progress, rate, remaining time and failures of a running or finished curation."""
     if (loaded := _load(config, overrides, print_config)) is not None:
-        from pipelines.status import show
+        from pipelines.work.status import show
 
         show(loaded.work)
 

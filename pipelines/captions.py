@@ -15,8 +15,8 @@ import numpy as np
 
 from infra.schema import Caption
 from pipelines.clips import motion_caption
-from pipelines.stage import Row
 from pipelines.vision_language import PROMPT, AskAgain, VisionLanguageModel, plain
+from pipelines.work.stage import Row
 
 LONGEST_TEXT = 4000
 """Characters of a source's own text that are kept."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from pipelines.duplicates import near_duplicates
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 LIVELY = (0.3, 1.2)
 """body_speed, body heights per second, between which a window counts in full. Ours: steady dance to fast dance."""

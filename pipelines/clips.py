@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from model.resolution import output_size
-from pipelines import fetching
-from pipelines.stage import Row, Stage
+from pipelines.ingest import fetching
+from pipelines.work.stage import Row, Stage
 
 
 @dataclass(frozen=True)

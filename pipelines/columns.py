@@ -79,7 +79,7 @@ COLUMNS = (
     _scan(
         "blur",
         "Perceptual blur (Crete 2007): how little of the luma's variation another blur takes away; the median over the "
-        "sampled frames. 0 sharp, 1 blurred.",
+        "sampled frames. 0 sharp, 1 blurred. Edges of at least 7 levels count.",
         "share",
         0,
         1,
@@ -189,6 +189,11 @@ FAULTS = {
 
 RETRIED = ("timed_out", "out_of_memory", "crashed", "failed")
 """Faults of the work, not of the item: ``--retry-failed`` tries these again."""
+
+
+def rounded(value: float) -> float:
+    """How a score is written: six decimals: more than any gate needs, and the same in every library's summation order."""
+    return round(float(value), 6)
 
 
 def arrow_types() -> dict:

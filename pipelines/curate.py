@@ -22,20 +22,23 @@ from infra.errors import SteadyDancerError
 from infra.schema import Config
 from infra.tracking import StepRun
 from infra.workspace import Workspace
-from pipelines import appearance, captions, choosing, dataset, gates, publish, rights, sources, status
-from pipelines.bodies import MeasureBody, MeasureMotion, MeasureParts
+from pipelines import captions, choosing, dataset, gates, publish
 from pipelines.clips import FitAspect, WriteClip
 from pipelines.columns import RETRIED, RIGHTS
 from pipelines.gates import Gates
-from pipelines.people import CleanTrack, CountPeople, EstimatePose, SaveTrack, build_pose_estimator
-from pipelines.previews import SaveStrip
-from pipelines.scan import Probe, Scan
-from pipelines.scores import ReadWindow
-from pipelines.stage import PerProcess, Row
-from pipelines.unit import Unit
-from pipelines.units import flow
-from pipelines.window_scores import ScoreWindow
-from pipelines.windows import MakeWindows
+from pipelines.ingest import rights, sources
+from pipelines.pose import appearance
+from pipelines.pose.bodies import MeasureBody, MeasureMotion, MeasureParts
+from pipelines.pose.people import CleanTrack, CountPeople, EstimatePose, SaveTrack, build_pose_estimator
+from pipelines.pose.window import ReadWindow
+from pipelines.scan.previews import SaveStrip
+from pipelines.scan.source import Probe, Scan
+from pipelines.scan.window_scores import ScoreWindow
+from pipelines.scan.windows import MakeWindows
+from pipelines.work import status
+from pipelines.work.stage import PerProcess, Row
+from pipelines.work.unit import Unit
+from pipelines.work.units import flow
 
 SHORT = 32
 SECTIONS = ("clip", "pose", "rights", "curate", "caption")

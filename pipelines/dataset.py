@@ -14,9 +14,9 @@ from model.pose.tracks import read_pose_file
 from pipelines import shards
 from pipelines.clips import bucket_size
 from pipelines.columns import COLUMNS, RIGHTS, SCORES, schema
-from pipelines.scores import analysis_size
+from pipelines.pose.window import analysis_size
 from pipelines.shards import Members
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 MANIFEST, SHARDS = "manifest.parquet", "shards"
 VALIDATION_SHARE = 0.1

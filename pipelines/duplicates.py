@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from infra.errors import SteadyDancerError
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 OVERLAP = 0.6
 """Share of the shorter clip's pictures that must show the same: what is cut off may be two fifths."""

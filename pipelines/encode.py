@@ -20,9 +20,9 @@ from infra.workspace import Workspace
 from model.pose.tracks import PoseTrack
 from pipelines import dataset, shards
 from pipelines.clips import bucket_size
-from pipelines.stage import PerProcess, Row, Stage
-from pipelines.unit import Unit
-from pipelines.units import flow
+from pipelines.work.stage import PerProcess, Row, Stage
+from pipelines.work.unit import Unit
+from pipelines.work.units import flow
 
 SECTIONS = ("encode", "model")
 FEATURES, NULL_TEXT = "features.safetensors", "null_text.safetensors"

@@ -11,10 +11,11 @@ from infra.commits import Commit, NotCommitted
 from infra.errors import SteadyDancerError, UsageError
 from infra.lineage import descendants
 from infra.workspace import Workspace, held, owning_config
-from pipelines import dataset, publish, rights
+from pipelines import dataset, publish
 from pipelines.gates import Gate, Gates, Tier
+from pipelines.ingest import rights
 from pipelines.purge import purge_sources
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import yaml
 
 from infra.errors import UsageError
 from pipelines.columns import BY_NAME, FAULTS, SCORES
-from pipelines.stage import Row, Stage
+from pipelines.work.stage import Row, Stage
 
 PRESETS = Path(__file__).with_name("gates")
 REACHED = ("found", "scan", "pose")

@@ -8,10 +8,12 @@ from typing import Any
 
 from infra import commits
 from infra.commits import Commit
-from pipelines import dataset, report, validation
+from pipelines import dataset
+from pipelines.checks import validation
 from pipelines.gates import Gates
+from pipelines.report import page
 from pipelines.shards import Members
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 REPORT, CHECKS, DATA_DOCS = "report.html", "validation.json", "data_docs"
 
@@ -62,5 +64,5 @@ def publish(
         )
         (folder / CHECKS).write_text(json.dumps(checks, indent=1))
         validation.refuse_if_broken(checks)
-        report.write(folder / REPORT, table, gates, checks, preview, costs=costs)
+        page.write(folder / REPORT, table, gates, checks, preview, costs=costs)
     return commits.read(uri)

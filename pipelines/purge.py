@@ -8,8 +8,8 @@ from pathlib import Path
 from infra.commits import Commit
 from infra.workspace import Workspace
 from pipelines.captions import LEDGER as CAPTIONS
-from pipelines.ledger import Ledger, key_of
-from pipelines.stage import Row
+from pipelines.work.ledger import Ledger, key_of
+from pipelines.work.stage import Row
 
 
 def purge_sources(work: Workspace, rows: Iterable[Row], holders: Iterable[Commit] = ()) -> int:

@@ -11,7 +11,7 @@ from pipelines import dataset, publish
 from pipelines import gates as rules
 from pipelines.columns import COLUMNS, FAULTS
 from pipelines.gates import Gates, judge
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 JUDGED_AGAIN = ("no_body", "not_scored", "not_stored", "spare", "duplicate")
 """Reasons no gate gives which, for a clip, depend on the gates all the same."""

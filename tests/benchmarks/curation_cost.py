@@ -30,12 +30,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from infra.schema import Sample
 from model import video
 from pipelines import gates
-from pipelines.previews import SaveStrip
 from pipelines.sample.corpus import write_sample
-from pipelines.scan import Probe, Scan
-from pipelines.stage import run
-from pipelines.window_scores import ScoreWindow
-from pipelines.windows import MakeWindows
+from pipelines.scan.previews import SaveStrip
+from pipelines.scan.source import Probe, Scan
+from pipelines.scan.window_scores import ScoreWindow
+from pipelines.scan.windows import MakeWindows
+from pipelines.work.stage import run
 
 OF_BARE, PROBES_PER_SECOND = 1.4, 25.0
 SIZE, FPS, SECONDS, BITS = (1080, 1920), 30, 10, 10_000_000

@@ -18,9 +18,9 @@ import curation_cost
 from infra import config
 from infra.ray_session import session
 from infra.workspace import Workspace
-from pipelines.stage import run
-from pipelines.unit import Unit
-from pipelines.units import flow
+from pipelines.work.stage import run
+from pipelines.work.unit import Unit
+from pipelines.work.units import flow
 
 OF_LOOP = 1.2
 STAGES = curation_cost.CHAIN[:-1]

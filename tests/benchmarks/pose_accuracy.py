@@ -41,8 +41,8 @@ from model.pose.wholebody import (
     RIGHT_HIP,
     RIGHT_SHOULDER,
 )
+from pipelines.pose.window import analysis_size
 from pipelines.sample.corpus import write_sample
-from pipelines.scores import analysis_size
 
 WITHIN, BODY_BOUND, FPS = 0.2, 0.95, 16
 PARTS = {"body": BODY, "face": FACE, "left": LEFT_HAND, "right": RIGHT_HAND}

@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from model import video
 from pipelines.columns import RETRIED
-from pipelines.guard import Guard, Work
-from pipelines.previews import SaveStrip
-from pipelines.scan import Probe, Scan
-from pipelines.window_scores import ScoreWindow
-from pipelines.windows import MakeWindows
+from pipelines.scan.previews import SaveStrip
+from pipelines.scan.source import Probe, Scan
+from pipelines.scan.window_scores import ScoreWindow
+from pipelines.scan.windows import MakeWindows
+from pipelines.work.guard import Guard, Work
 
 STAGES = (Probe(), Scan(), MakeWindows(81, 16.0, 0.5, 0.1, 2), ScoreWindow(), SaveStrip())
 QUARANTINE = {"unreadable", "damaged", "too_short"}

@@ -30,8 +30,8 @@ from typing import ClassVar
 sys.path.insert(0, str(Path(__file__).parent))
 
 from infra import config
-from pipelines.stage import Stage
-from pipelines.units import Unit, flow
+from pipelines.work.stage import Stage
+from pipelines.work.units import Unit, flow
 
 EXPONENT, DRIVER_GIB, RESUME_S, STORE_MIB = 1.05, 1.5, 10.0, 64.0
 SCORES = 30

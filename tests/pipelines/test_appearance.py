@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 from infra.errors import SteadyDancerError, UsageError
 from infra.schema import Curate
 from model.weights import WeightsNotFound
-from pipelines.appearance import stages
-from pipelines.scores import sampled
-from pipelines.stage import run
+from pipelines.pose.appearance import stages
+from pipelines.pose.window import sampled
+from pipelines.work.stage import run
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 24, 16, 3), np.uint8)
 
@@ -90,7 +90,7 @@ def test_the_aesthetic_score_is_the_head_of_clips_features_and_the_mean_over_the
 def test_pictures_go_to_clip_as_its_own_processor_gives_them(height, width):
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    from pipelines.aesthetic import _clip_pixels
+    from pipelines.pose.aesthetic import _clip_pixels
 
     y, x = np.mgrid[:height, :width]
     image = np.stack([3 * x, 3 * y, 128 + 60 * np.sin(x / 5)], -1).astype(np.uint8)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from model.pose import wholebody as wb
 from model.pose.tracks import PoseTrack
-from pipelines.bodies import (
+from pipelines.columns import BY_NAME, POSE_SCORES
+from pipelines.pose.bodies import (
     MeasureBody,
     MeasureMotion,
     MeasureParts,
@@ -20,8 +21,7 @@ from pipelines.bodies import (
     speeds,
     upright,
 )
-from pipelines.columns import BY_NAME, POSE_SCORES
-from pipelines.people import CountPeople
+from pipelines.pose.people import CountPeople
 
 SHOULDERS, HIPS = [wb.LEFT_SHOULDER, wb.RIGHT_SHOULDER], [wb.LEFT_HIP, wb.RIGHT_HIP]
 BODY = {"height": 100.0, "torso": 28.8}

@@ -15,8 +15,8 @@ from figures import content, curated, film, ray_with, settings, write_corpus
 from infra import commits
 from infra.errors import SteadyDancerError
 from infra.workspace import Workspace
+from pipelines.checks.validation import DatasetRefused
 from pipelines.curate import outdated
-from pipelines.validation import DatasetRefused
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from model import video
 from model.pose.tracks import PoseTrack
 from pipelines import dataset
 from pipelines.encode import FEATURES, EncodeClip, ReadClip, build_encoders, encode
-from pipelines.stage import PerProcess, check
+from pipelines.work.stage import PerProcess, check
 
 CONFIG = config.load("demo", ["curate.shard_clips=2", "resources.cpus=1"])
 

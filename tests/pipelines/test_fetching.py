@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import fsspec
 import pytest
 
-from pipelines import fetching
-from pipelines.sources import describe, find
+from pipelines.ingest import fetching
+from pipelines.ingest.sources import describe, find
 
 
 @pytest.fixture

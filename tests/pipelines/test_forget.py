@@ -13,10 +13,11 @@ from infra import commits, config
 from infra.errors import SteadyDancerError, UsageError
 from infra.schema import Rights
 from infra.workspace import Workspace, held
-from pipelines import dataset, publish, rights, shards
+from pipelines import dataset, publish, shards
 from pipelines.forget import forget, forget_source, rows_of
-from pipelines.guard import Work
-from pipelines.ledger import Ledger, Record, Segment, new_run
+from pipelines.ingest import rights
+from pipelines.work.guard import Work
+from pipelines.work.ledger import Ledger, Record, Segment, new_run
 
 CONFIG = {
     "clip": {"frames": FRAMES, "fps": FPS},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from infra.errors import UsageError
 from pipelines.columns import COLUMNS, FAULTS, POSE_SCORES, SCAN_SCORES, SCORES
 from pipelines.gates import HAS_BODY, PRESETS, Gate, Gates, JudgeScan, Tier, judge, load
-from pipelines.stage import run
+from pipelines.work.stage import run
 
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
 some_scores = st.sampled_from([*SCAN_SCORES[:3], *POSE_SCORES[:3]])

@@ -13,8 +13,8 @@ from typing import ClassVar
 import psutil
 import pytest
 
-from pipelines.guard import Guard, GuardError, work
-from pipelines.stage import PerProcess, Stage
+from pipelines.work.guard import Guard, GuardError, work
+from pipelines.work.stage import PerProcess, Stage
 
 MIB = 2**20
 
@@ -153,7 +153,7 @@ def test_stages_that_no_other_process_can_load_are_an_error_and_not_a_fault():
 
 PARENT = """
 import sys, threading
-from pipelines.guard import Guard
+from pipelines.work.guard import Guard
 sys.path.insert(0, {folder!r})
 from test_guard import STAGES
 guard = Guard()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.guard import Work
-from pipelines.ledger import Ledger, Record, Segment, key_of, new_run, record_of
+from pipelines.work.guard import Work
+from pipelines.work.ledger import Ledger, Record, Segment, key_of, new_run, record_of
 
 
 def record(number, value=0, fault=None):

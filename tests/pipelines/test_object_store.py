@@ -11,8 +11,8 @@ import s3_server
 from infra import commits, storage
 from infra.errors import SteadyDancerError
 from infra.lineage import descendants
-from pipelines import fetching
-from pipelines.sources import SourceError, describe, find
+from pipelines.ingest import fetching
+from pipelines.ingest.sources import SourceError, describe, find
 
 pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")

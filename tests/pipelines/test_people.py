@@ -7,8 +7,8 @@ from infra import config
 from infra.workspace import Workspace
 from model.pose.tracks import PoseTrack, read_pose_file
 from pipelines.curate import pose_unit
-from pipelines.people import CleanTrack, CountPeople, SaveTrack
-from pipelines.stage import PerProcess
+from pipelines.pose.people import CleanTrack, CountPeople, SaveTrack
+from pipelines.work.stage import PerProcess
 
 
 def counted(counts, frames=81):

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from manifests import FPS, FRAMES, GATES, row, sharded, world
 from PIL import Image
 
-from pipelines import report, validation
+from pipelines.checks import validation
 from pipelines.columns import BY_NAME
-from pipelines.contact_sheet import Pictures
 from pipelines.gates import Gate
-from pipelines.plots import BINS, histogram
+from pipelines.report import page as report
+from pipelines.report.contact_sheet import Pictures
+from pipelines.report.plots import BINS, histogram
 
 HOLDS = {"rule": "clip_id is unique", "view": "every row", "severity": "critical", "rows": 9, "passed": True}
 WARNS = {"rule": "drift", "view": "drift", "severity": "warning", "rows": 3, "passed": False}

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import video
-from pipelines import camera, letterbox, lettering
-from pipelines.fingerprints import fingerprint, picture_hash
-from pipelines.scan import Probe, Scan
-from pipelines.sharpness import blur
-from pipelines.stage import run
-from pipelines.window_scores import ScoreWindow
-from pipelines.windows import MakeWindows
+from pipelines.scan import camera, letterbox, lettering
+from pipelines.scan.fingerprints import fingerprint, picture_hash
+from pipelines.scan.sharpness import blur
+from pipelines.scan.source import Probe, Scan
+from pipelines.scan.window_scores import ScoreWindow
+from pipelines.scan.windows import MakeWindows
+from pipelines.work.stage import run
 
 STAGES = (Probe(), Scan(), MakeWindows(17, 8.0, 0.5, 0.1, 1), ScoreWindow())
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import video
-from pipelines.scores import ANALYSIS_AREA, ReadWindow, analysis_size, sampled
+from pipelines.pose.window import ANALYSIS_AREA, ReadWindow, analysis_size, sampled
 
 sides = st.integers(2, 8000)
 

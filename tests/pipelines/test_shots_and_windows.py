@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import video
-from pipelines.camera import Moved
-from pipelines.scan import Probe, Scan
-from pipelines.shots import CLEAR_CUT, Shot, cut_signs, flashes
-from pipelines.signals import Pair, Signals
-from pipelines.stage import run
-from pipelines.window_scores import ScoreWindow
-from pipelines.windows import MakeWindows, clip_id, liveliest
+from pipelines.scan.camera import Moved
+from pipelines.scan.shots import CLEAR_CUT, Shot, cut_signs, flashes
+from pipelines.scan.signals import Pair, Signals
+from pipelines.scan.source import Probe, Scan
+from pipelines.scan.window_scores import ScoreWindow
+from pipelines.scan.windows import MakeWindows, clip_id, liveliest
+from pipelines.work.stage import run
 
 WINDOWS = MakeWindows(frames=9, fps=10.0, min_shot_seconds=0.3, trim_seconds=0.05, candidates=1)
 

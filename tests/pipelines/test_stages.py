@@ -6,8 +6,8 @@ from typing import ClassVar
 import pytest
 
 from pipelines.gates import Gate, Gates, JudgeScan
-from pipelines.stage import PerProcess, PipelineError, Stage, check, run
-from pipelines.unit import Unit, check_units
+from pipelines.work.stage import PerProcess, PipelineError, Stage, check, run
+from pipelines.work.unit import Unit, check_units
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from infra.errors import CorruptArtifact
-from pipelines.guard import Work
-from pipelines.job import Job
-from pipelines.ledger import Record, Segment, new_run
-from pipelines.stage import Stage
-from pipelines.status import costs, show, summarise
-from pipelines.units import Unit
+from pipelines.work.guard import Work
+from pipelines.work.job import Job
+from pipelines.work.ledger import Record, Segment, new_run
+from pipelines.work.stage import Stage
+from pipelines.work.status import costs, show, summarise
+from pipelines.work.units import Unit
 
 SCAN, POSE = "scan", "pose"
 

@@ -17,11 +17,11 @@ from infra import config
 from infra.errors import CorruptArtifact, SteadyDancerError
 from infra.ray_session import session
 from infra.workspace import Workspace
-from pipelines import status
-from pipelines.guard import work
-from pipelines.ledger import new_run
-from pipelines.stage import Stage
-from pipelines.units import Unit, flow
+from pipelines.work import status
+from pipelines.work.guard import work
+from pipelines.work.ledger import new_run
+from pipelines.work.stage import Stage
+from pipelines.work.units import Unit, flow
 
 MIB = 2**20
 
@@ -237,7 +237,7 @@ def test_what_hangs_grows_dies_or_raises_costs_itself_is_recorded_and_tried_agai
 
 
 def test_a_block_whose_worker_is_killed_goes_on_where_it_was(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.units.BLOCKS", 1)
+    monkeypatch.setattr("pipelines.work.units.BLOCKS", 1)
     rows = [item(f"{n}", tmp_path) for n in range(6)]
     rows[3] |= {"do": "kill the worker once"}
     made = list(flow(steps(tmp_path), rows))
@@ -246,8 +246,8 @@ def test_a_block_whose_worker_is_killed_goes_on_where_it_was(engine, tmp_path, m
 
 
 def test_a_row_that_kills_its_worker_time_and_again_costs_itself_only(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.units.BLOCKS", 2)
-    monkeypatch.setattr("pipelines.units.ATTEMPTS", 1)
+    monkeypatch.setattr("pipelines.work.units.BLOCKS", 2)
+    monkeypatch.setattr("pipelines.work.units.ATTEMPTS", 1)
     rows = [item(f"{n}", tmp_path) for n in range(6)]
     rows[1] |= {"do": "kill the worker"}
     made = list(flow(steps(tmp_path), rows))
@@ -273,7 +273,7 @@ def test_what_is_done_needs_no_ray_and_what_is_half_done_goes_on(unit, tmp_path,
         handed.extend(spool.read(number) for number in range(len(spool)))
         return iter(())
 
-    monkeypatch.setattr("pipelines.units._on_ray", engine)
+    monkeypatch.setattr("pipelines.work.units._on_ray", engine)
     rows = list(flow(steps(tmp_path), [item("a", tmp_path)]))
     assert outcome(rows) == [("a", "a.0", "done"), ("a", "a.1", "done")] and not handed
     rows = list(flow(steps(tmp_path), [item("a", tmp_path), item("b", tmp_path)]))

@@ -8,10 +8,10 @@ import pytest
 from manifests import FPS, FRAMES, GATES, SIZE, digest, files, row, sharded, world
 
 from model import video
-from pipelines import validation
+from pipelines.checks import validation
+from pipelines.checks.rules import EVERY_NEEDS, IN_SETS, KEPT_NEED, OF_THE_SHOT, SHAPES
+from pipelines.checks.shard_rules import RULES as SHARD_RULES
 from pipelines.columns import COLUMNS, POSE_SCORES
-from pipelines.rules import EVERY_NEEDS, IN_SETS, KEPT_NEED, OF_THE_SHOT, SHAPES
-from pipelines.shard_rules import RULES as SHARD_RULES
 
 LIMITS = {"frames": FRAMES, "fps": FPS, "rights_required": ["licence"], "windows_per_shot": 1}
 

@@ -3,8 +3,8 @@
 import math
 from typing import TYPE_CHECKING
 
+from pipelines.checks.rules import Rule, View
 from pipelines.columns import SCORES
-from pipelines.rules import Rule, View
 
 if TYPE_CHECKING:
     import pyarrow as pa

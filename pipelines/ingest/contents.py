@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import storage
-from pipelines import fetching
+from pipelines.ingest import fetching
 
 UNSETTLED_SECONDS = 2.0
 """A file written this recently may be written again without its time changing (clocks of file systems are coarse): it

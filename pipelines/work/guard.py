@@ -22,8 +22,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from infra.errors import SteadyDancerError
-from pipelines import stage as stages_module
-from pipelines.stage import Row, Stage, run
+from pipelines.work import stage as stages_module
+from pipelines.work.stage import Row, Stage, run
 
 TICK = 0.1
 """Seconds between two looks at the clock and the memory."""
@@ -129,7 +129,7 @@ class Guard:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from pipelines.guard import _serve; _serve({theirs.fileno()})"],
+                [sys.executable, "-c", f"from pipelines.work.guard import _serve; _serve({theirs.fileno()})"],
                 stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C in the terminal does not reach it; it is ended with all it started

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipelines.scan import rounded
-from pipelines.shots import CLEAR_CUT, Shot
-from pipelines.signals import Signals
-from pipelines.stage import Row, Stage
+from pipelines.columns import rounded
+from pipelines.scan.shots import CLEAR_CUT, Shot
+from pipelines.scan.signals import Signals
+from pipelines.work.stage import Row, Stage
 
 GRID = 0.25
 """Seconds between the starts that are considered, from the middle of the shot."""

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipelines import camera, letterbox
-from pipelines.fingerprints import fingerprint
-from pipelines.scan import rounded
-from pipelines.signals import Pair, Sample, Signals
-from pipelines.stage import Row, Stage
+from pipelines.columns import rounded
+from pipelines.scan import camera, letterbox
+from pipelines.scan.fingerprints import fingerprint
+from pipelines.scan.signals import Pair, Sample, Signals
+from pipelines.work.stage import Row, Stage
 
 STAYS = 0.8
 """Share of the samples in which text that stays in its place is seen there."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from infra import commits
 from infra.errors import CorruptArtifact, SteadyDancerError
-from pipelines.guard import Work, work
-from pipelines.ledger import KEY_LENGTH, LEDGER, Ledger, Record, Segment, new_run
-from pipelines.stage import PipelineError, Row, Stage, check, run
+from pipelines.work.guard import Work, work
+from pipelines.work.ledger import KEY_LENGTH, LEDGER, Ledger, Record, Segment, new_run
+from pipelines.work.stage import PipelineError, Row, Stage, check, run
 
 _AGAIN = "Run the same command again: it makes what is missing."
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.checks.validation import arrow_table
 from pipelines.columns import BY_NAME, FAULTS, POSE_SCORES, RIGHTS, SCORES
-from pipelines.contact_sheet import Pictures
 from pipelines.gates import Gates
-from pipelines.plots import GATE_COLOUR, KEPT_COLOUR, REJECTED_COLOUR, TIER_COLOUR, histogram
-from pipelines.stage import Row
-from pipelines.validation import arrow_table
+from pipelines.report.contact_sheet import Pictures
+from pipelines.report.plots import GATE_COLOUR, KEPT_COLOUR, REJECTED_COLOUR, TIER_COLOUR, histogram
+from pipelines.work.stage import Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,8 @@ def write(
     costs: Sequence[tuple[str, int, int, float, float]] = (),
     title: str = "Curated dataset",
 ) -> None:
-    """The report of a manifest. ``checks`` are what :func:`pipelines.validation.validate` says. ``preview`` gives the
-    picture strip (JPEG) of a clip id, or None; the file need not exist. ``costs``: (unit, count, failed, seconds, CPU
+    """The report of a manifest. ``checks`` are what :func:`pipelines.checks.validation.validate` says.
+    ``preview`` gives the picture strip (JPEG) of a clip id, or None; the file need not exist. ``costs``: (unit, count, failed, seconds, CPU
     seconds) of each unit of work.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -80,7 +80,7 @@ def write(
         "found": len(table),
         "columns": BY_NAME,
     }
-    page = environment.get_template("report.html").render(content, pictures=pictures, left_out=pictures.left_out)
+    page = environment.get_template("page.html").render(content, pictures=pictures, left_out=pictures.left_out)
     path.write_text(page, "utf-8")
 
 

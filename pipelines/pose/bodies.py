@@ -23,9 +23,9 @@ from model.pose.wholebody import (
     RIGHT_SHOULDER,
     VISIBLE,
 )
-from pipelines.scores import rounded
-from pipelines.sharpness import blur
-from pipelines.stage import Row, Stage
+from pipelines.columns import rounded
+from pipelines.scan.sharpness import blur
+from pipelines.work.stage import Row, Stage
 
 JOINTS_FOR_A_BODY = 10
 TORSO_SHARE_OF_HEIGHT = 0.288  # Drillis and Contini 1966: shoulder to hip, of standing height

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import SteadyDancerError
-from pipelines import datadocs
+from pipelines.checks import datadocs
+from pipelines.checks.drift import drift_views
+from pipelines.checks.rules import View, manifest_views
+from pipelines.checks.shard_rules import shards_view
 from pipelines.columns import COLUMNS, schema
-from pipelines.drift import drift_views
 from pipelines.gates import Gates
-from pipelines.rules import View, manifest_views
-from pipelines.shard_rules import shards_view
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,11 +15,11 @@ from fsspec.utils import glob_translate
 
 from infra import storage
 from infra.errors import SteadyDancerError
-from pipelines import tables
 from pipelines.columns import RIGHTS
-from pipelines.contents import Contents
-from pipelines.stage import Row
-from pipelines.tables import Line, SourceError, storable
+from pipelines.ingest import tables
+from pipelines.ingest.contents import Contents
+from pipelines.ingest.tables import Line, SourceError, storable
+from pipelines.work.stage import Row
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 READERS = 8
@@ -270,8 +270,8 @@ def describe(
     ``cache``, and ``copy``, which of the files of this name and content it is.
 
     ``index`` (a file) remembers contents: what has not changed is not read again. ``cache`` (a folder) keeps what was
-    read from a store. ``policy`` gives rows a fault for their rights (:class:`pipelines.rights.Policy`). ``progress``
-    is told how many of how many sources were read.
+    read from a store. ``policy`` gives rows a fault for their rights
+    (:class:`pipelines.ingest.rights.Policy`). ``progress`` is told how many of how many sources were read.
 
     Of sources with the same content that have no other fault the first by name stays, the others get the fault
     ``duplicate``. A file that cannot be read, or changes meanwhile, gets the fault ``unreadable``, and the hash of its

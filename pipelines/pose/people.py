@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pipelines.scores import rounded, sampled
-from pipelines.stage import PerProcess, Row, Stage
+from pipelines.columns import rounded
+from pipelines.pose.window import sampled
+from pipelines.work.stage import PerProcess, Row, Stage
 
 
 def build_pose_estimator(pose: Row) -> Any:

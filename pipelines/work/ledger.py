@@ -18,8 +18,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipelines.guard import Work
-from pipelines.stage import Row
+from pipelines.work.guard import Work
+from pipelines.work.stage import Row
 
 _START, _KEY = b'{"crc": "', b'", "key": "'
 _BODY_AT = len(_START) + 8 + len(_KEY)

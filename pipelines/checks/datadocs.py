@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pipelines.rules import View
+from pipelines.checks.rules import View
 
 STYLE = """
 :root { color-scheme: light; } * { box-sizing: border-box; }

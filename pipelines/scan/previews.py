@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipelines.signals import Sample
-from pipelines.stage import Row, Stage
+from pipelines.scan.signals import Sample
+from pipelines.work.stage import Row, Stage
 
 PICTURES = 4
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipelines import fetching
-from pipelines.stage import Row, Stage
+from pipelines.ingest import fetching
+from pipelines.work.stage import Row, Stage
 
 ANALYSIS_AREA = 640 * 640
 """Pixels: larger frames are scored at this area, in their aspect."""
@@ -49,8 +49,3 @@ def sampled(images: np.ndarray, samples: int) -> np.ndarray:
     """At most ``samples`` of the frames, spread evenly: the middles of as many equal parts of the window."""
     samples = min(samples, len(images))
     return images[((np.arange(samples) + 0.5) * len(images) / samples).astype(int)]
-
-
-def rounded(value: float) -> float:
-    """Six decimals: more than any gate needs, and the same in every library's summation order."""
-    return round(float(value), 6)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from infra import storage
 from infra.errors import SteadyDancerError
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 CACHE_BYTES = 20 * 2**30
 """Copies that were not used for longest are removed beyond this, and made again when they are needed."""

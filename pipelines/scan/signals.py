@@ -10,10 +10,10 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from pipelines import camera, letterbox, lettering, sharpness, shots
-from pipelines.fingerprints import PER_SECOND, picture_hash
-from pipelines.pictures import Geometry, Planes, small_colour, small_luma
-from pipelines.shots import CutDetector, Shot
+from pipelines.scan import camera, letterbox, lettering, sharpness, shots
+from pipelines.scan.fingerprints import PER_SECOND, picture_hash
+from pipelines.scan.pictures import Geometry, Planes, small_colour, small_luma
+from pipelines.scan.shots import CutDetector, Shot
 
 SMALL_SIDE = 160
 """Pixels of the shorter side at which light, motion and bars are looked at."""

@@ -17,8 +17,9 @@ import numpy as np
 from infra.errors import SteadyDancerError, UsageError
 from infra.schema import Curate
 from model.weights import fingerprint, locate
-from pipelines.scores import rounded, sampled
-from pipelines.stage import PerProcess, Row, Stage
+from pipelines.columns import rounded
+from pipelines.pose.window import sampled
+from pipelines.work.stage import PerProcess, Row, Stage
 
 SAMPLES = 8
 TEXT_SIDE = 736
@@ -36,7 +37,7 @@ def stages(curate: Curate) -> tuple[Stage, ...]:
         path, sha256 = _pinned("text_detector", curate.text_detector, curate.text_detector_sha256)
         out.append(MeasureText(PerProcess({"text_detector": sha256}, build_text_detector, {"path": str(path)})))
     if curate.aesthetic:
-        from pipelines.aesthetic import read_head
+        from pipelines.pose.aesthetic import read_head
 
         path, sha256 = _pinned("aesthetic", curate.aesthetic, curate.aesthetic_sha256)
         read_head(path)
@@ -130,7 +131,7 @@ class MeasureAesthetic(_Asks):
 
 
 def build_aesthetic(settings: Row) -> Callable[[np.ndarray], np.ndarray]:
-    from pipelines.aesthetic import AestheticModel
+    from pipelines.pose.aesthetic import AestheticModel
 
     return AestheticModel(Path(settings["path"]), settings["clip_from"])
 

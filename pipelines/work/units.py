@@ -11,12 +11,12 @@ from itertools import chain
 from pathlib import Path
 
 from infra.errors import SteadyDancerError
-from pipelines.guard import Guard, Work
-from pipelines.job import Job
-from pipelines.ledger import new_run
-from pipelines.spool import BLOCK_BYTES, Arrived, Item, Spool, blocks, items
-from pipelines.stage import PipelineError, Row, Stage
-from pipelines.unit import Unit, attempt, check_units, rejected
+from pipelines.work.guard import Guard, Work
+from pipelines.work.job import Job
+from pipelines.work.ledger import new_run
+from pipelines.work.spool import BLOCK_BYTES, Arrived, Item, Spool, blocks, items
+from pipelines.work.stage import PipelineError, Row, Stage
+from pipelines.work.unit import Unit, attempt, check_units, rejected
 
 ATTEMPTS = 2
 """How often a block is tried whose Ray worker dies."""

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipelines.checks.verdicts import judged_again, known_reasons
 from pipelines.columns import COLUMNS, POSE_SCORES, RIGHTS, SCAN_SCORES
 from pipelines.dataset import SPLIT_SOURCES
 from pipelines.gates import REACHED, Gates
-from pipelines.verdicts import judged_again, known_reasons
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.job import Job, jobs
-from pipelines.ledger import LEDGER, Ledger, Record
+from pipelines.work.job import Job, jobs
+from pipelines.work.ledger import LEDGER, Ledger, Record
 
 RECENT_SECONDS = 300.0
 """The rate is that of so many last seconds."""

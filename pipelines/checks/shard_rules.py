@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.checks.rules import View
 from pipelines.dataset import facts
-from pipelines.rules import View
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipelines.stage import Row, Stage
+from pipelines.columns import rounded
+from pipelines.work.stage import Row, Stage
 
 MISSING_SHARE = 0.02
 """A file that lacks more than this of its declared frames was cut off or damaged."""
@@ -28,7 +29,7 @@ class Probe(Stage):
 
     def __call__(self, row: Row) -> Row:
         from model import video
-        from pipelines.fetching import local
+        from pipelines.ingest.fetching import local
 
         path = local(row)
         try:
@@ -48,7 +49,7 @@ class Probe(Stage):
 
 @dataclass(frozen=True)
 class Scan(Stage):
-    """Decodes every frame once. ``signals`` are a :class:`pipelines.signals.Signals`.
+    """Decodes every frame once. ``signals`` are a :class:`pipelines.scan.signals.Signals`.
 
     Where frames are corrupt, nothing is used up to the next sound key frame. Where decoding fails, times run backwards
     or the picture's size changes, nothing after it is used. ``error`` then says what was found; it is MakeWindows that
@@ -74,7 +75,7 @@ class Scan(Stage):
             return {"signals": None, "damage": None}
         import cv2
 
-        from pipelines.fetching import local
+        from pipelines.ingest.fetching import local
 
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # flow depends on how many there are, and one takes the least CPU time
@@ -144,8 +145,8 @@ class _Pass:
 
     def _take(self, raw, crop) -> bool:
         """Whether to go on."""
-        from pipelines.pictures import Geometry, planes
-        from pipelines.signals import Recorder
+        from pipelines.scan.pictures import Geometry, planes
+        from pipelines.scan.signals import Recorder
 
         geometry = Geometry.of(raw)
         if self.geometry is None:
@@ -180,7 +181,7 @@ class _Pass:
 
     def better_crop(self):
         """Where all samples together show other bars than were cropped: the crop without them, else None."""
-        from pipelines import letterbox
+        from pipelines.scan import letterbox
 
         if self.recorder is None or not self.recorder.signals.samples:
             return None
@@ -199,8 +200,8 @@ class _Pass:
 def _crop_by_key_frames(path):
     """The picture without bars in stored pixels, of what a few key frames show; None: no key frame was found."""
     from model import video
-    from pipelines import letterbox
-    from pipelines.pictures import planes
+    from pipelines.scan import letterbox
+    from pipelines.scan.pictures import planes
 
     rows, columns, size = [], [], None
     for raw in video.key_frames(path, KEY_FRAMES):
@@ -235,11 +236,6 @@ def _as_stored(inside, quarter_turns: int):
     for _ in range(quarter_turns % 4):  # back, clockwise: what was left comes up
         top, bottom, left, right = left, right, 1 - bottom, 1 - top
     return top, bottom, left, right
-
-
-def rounded(value: float) -> float:
-    """Six decimals: more than any gate needs, and the same in every library's summation order."""
-    return round(float(value), 6)
 
 
 def without_path(error: Exception | str, path) -> str:

@@ -11,7 +11,7 @@ from infra import storage
 from infra.errors import UsageError
 from infra.schema import Rights
 from pipelines.columns import RIGHTS
-from pipelines.stage import Row
+from pipelines.work.stage import Row
 
 PERSONAL = (*RIGHTS, "metadata", "caption", "sidecar")
 """What is not kept of a source that was opted out: its name and content hash say which one it is."""
