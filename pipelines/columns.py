@@ -84,13 +84,19 @@ COLUMNS = (
         0,
         1,
     ),
-    _scan("pixel_change", "Mean absolute luma change between following samples, small picture.", "0..255", 0, 255),
+    _scan("pixel_change", "Mean absolute luma change of the small picture in 1/8 s.", "0..255", 0, 255),
     _scan(
         "motion",
         "Mean speed of the picture's content against the camera (optical flow, DIS, less the camera's motion).",
         "picture heights / s",
     ),
-    _scan("moving_area", "Share of the picture that moves against the camera.", "share", 0, 1),
+    _scan(
+        "moving_area",
+        "Share of the picture that moves against the camera, faster than 0.05 picture heights / s.",
+        "share",
+        0,
+        1,
+    ),
     _scan("camera_motion", "Mean speed of the camera's motion (similarity fitted to the flow).", "picture heights / s"),
     _scan(
         "camera_shake",
@@ -147,7 +153,12 @@ COLUMNS = (
     Column("tier", "string", "verdict", "The highest tier of the gates file whose gates a kept clip passes."),
     Column("missed", "list<string>", "verdict", "Reasons that keep a kept clip from the next higher tier."),
     Column("error", "string", "verdict", "What the reader or the failed stage said."),
-    Column("fingerprint", "string", "verdict", "Perceptual hashes of the clip's pictures, 16 hex digits each."),
+    Column(
+        "fingerprint",
+        "string",
+        "verdict",
+        "Perceptual hashes of the clip's pictures, four a second, 16 hex digits each.",
+    ),
     Column("group", "string", "verdict", "Near-duplicates have one: the id of the clip that is kept of them."),
     Column("bucket", "string", "output", "Size of the stored clip as HEIGHTxWIDTH.", "px"),
     Column("stored_frames", "int32", "output", "Frames found in the stored clip when it was read back.", "frames", 1),
@@ -192,7 +203,7 @@ RETRIED = ("timed_out", "out_of_memory", "crashed", "failed")
 
 
 def rounded(value: float) -> float:
-    """How a score is written: six decimals: more than any gate needs, and the same in every library's summation order."""
+    """As scores are written: six decimals are more than any gate needs, and the same in every order of summation."""
     return round(float(value), 6)
 
 

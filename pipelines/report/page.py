@@ -41,8 +41,9 @@ def write(
     title: str = "Curated dataset",
 ) -> None:
     """The report of a manifest. ``checks`` are what :func:`pipelines.checks.validation.validate` says.
-    ``preview`` gives the picture strip (JPEG) of a clip id, or None; the file need not exist. ``costs``: (unit, count, failed, seconds, CPU
-    seconds) of each unit of work.
+
+    ``preview`` gives the picture strip (JPEG) of a clip id, or None; the file need not exist. ``costs``: (unit, count,
+    failed, seconds, CPU seconds) of each unit of work.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -20,7 +20,8 @@ SMALL_SIDE = 160
 CUT_SIDE = 80
 """Pixels of the shorter side at which cuts are looked for, in colour."""
 SAMPLE_SIDE = 480
-"""Pixels of the shorter side at which sharpness and text are looked at, PER_SECOND times a second."""
+"""Pixels of the shorter side at which sharpness and text are looked at."""
+SAMPLES_PER_SECOND = 2
 FLOWS_PER_SECOND = 8
 TINY = 12
 THUMBNAIL_SIDE = 120
@@ -39,7 +40,6 @@ class Sample:
     text: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
-    hash: int
     thumbnail: bytes
 
 
@@ -60,6 +60,7 @@ class Signals:
     shots: list[Shot] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    hashes: list[tuple[float, int]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     cut_signs: list[float] = field(default_factory=list)
     flashes: list[float] = field(default_factory=list)
@@ -80,6 +81,10 @@ class Signals:
         last = np.searchsorted(self._frame_times, end, side="left")
         return max(self.cut_signs[first:last], default=0.0)
 
+    def hashes_in(self, begin: float, end: float) -> list[int]:
+        first, last = np.searchsorted(self._hash_times, (begin - MOMENT, end - MOMENT))
+        return [value for _, value in self.hashes[first:last]]
+
     def flashes_in(self, begin: float, end: float) -> int:
         first, last = np.searchsorted(self.flashes, (begin - MOMENT, end - MOMENT))
         return int(last - first)
@@ -89,6 +94,10 @@ class Signals:
     @cached_property
     def _sample_times(self) -> np.ndarray:
         return np.array([sample.time for sample in self.samples])
+
+    @cached_property
+    def _hash_times(self) -> np.ndarray:
+        return np.array([time for time, _ in self.hashes])
 
     @cached_property
     def _pair_begins(self) -> np.ndarray:
@@ -117,7 +126,7 @@ class Recorder:
         whole = (0, 0, geometry.height, geometry.width)
         self._uncropped = Geometry(geometry.height, geometry.width, geometry.rotation, geometry.pixel_aspect, whole)
         self._flow = camera.new_flow()
-        self._next_sample = self._next_pair = 0
+        self._next_sample = self._next_hash = self._next_pair = 0
         self._begin_span()
 
     def _begin_span(self) -> None:
@@ -132,8 +141,11 @@ class Recorder:
         self._times.append(time)
         self._tiny.append(cv2.resize(colour, (TINY, TINY), interpolation=cv2.INTER_AREA))
         self._brightness.append(cv2.mean(luma)[0])
-        if time >= self._next_sample / PER_SECOND - MOMENT:
-            self._next_sample = int((time + MOMENT) * PER_SECOND) + 1
+        if time >= self._next_hash / PER_SECOND - MOMENT:
+            self._next_hash = int((time + MOMENT) * PER_SECOND) + 1
+            self.signals.hashes.append((time, picture_hash(luma)))
+        if time >= self._next_sample / SAMPLES_PER_SECOND - MOMENT:
+            self._next_sample = int((time + MOMENT) * SAMPLES_PER_SECOND) + 1
             self.signals.samples.append(self._sample(time, planes))
         if time >= self._next_pair / FLOWS_PER_SECOND - MOMENT:
             self._next_pair = int((time + MOMENT) * FLOWS_PER_SECOND) + 1
@@ -158,7 +170,6 @@ class Recorder:
             text=(lettering.text_map(closer) * 255).astype(np.uint8),
             rows=rows,
             columns=columns,
-            hash=picture_hash(luma),
             thumbnail=cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes(),
         )
 

@@ -39,6 +39,7 @@ class ScoreWindow(Stage):
             **of_samples(signals.samples_in(begin, end)),
             **of_pairs(signals.pairs_in(begin, end)),
             "cut": rounded(signals.cut_sign(begin, end)),
+            "fingerprint": fingerprint(signals.hashes_in(begin, end)),
             "flash": rounded(signals.flashes_in(begin, end) / max(end - begin, 1e-6)),
         }
 
@@ -57,7 +58,6 @@ def of_samples(samples: list[Sample]) -> Row:
         "text_area": rounded(text.mean()),
         "watermark_area": rounded(staying.mean()),
         "letterbox": rounded(1 - (bottom - top) * (right - left)),
-        "fingerprint": fingerprint([sample.hash for sample in samples]),
     }
 
 

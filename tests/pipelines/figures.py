@@ -70,9 +70,9 @@ def build_figure_finder(pose):
 def film(path, *, seconds=1.2, figures=1, speed=20.0, fps=30.0, width=14, shade=40, cut_at=None, look=0):
     """White blocks that swing at up to ``speed`` px/s on grey; after ``cut_at`` the background is another.
 
-    ``look`` seeds the pattern of the wall behind, so that videos are no near-duplicates of each other.
+    ``look`` seeds the pattern of the wall behind and the phase, so that videos are no near-duplicates.
     """
-    wall = np.random.default_rng(look).integers(-25, 25, (6, 4))
+    wall = np.random.default_rng(look).integers(-70, 70, (6, 4))
     wall = np.kron(wall, np.ones((16, 16), int))[..., None]
     images = []
     for number in range(round(seconds * fps)):
@@ -80,7 +80,7 @@ def film(path, *, seconds=1.2, figures=1, speed=20.0, fps=30.0, width=14, shade=
         grey = shade if cut_at is None or moment < cut_at else 150 - shade
         image = np.clip(np.full((*SIZE, 3), grey) + (wall if grey == shade else -wall[::-1]), 12, 180).astype(np.uint8)
         for figure in range(figures):
-            left = round(8 + 28 * figure + speed / 6.28 * np.sin(6.28 * moment))
+            left = round(8 + 28 * figure + speed / 6.28 * np.sin(6.28 * moment + look))
             image[20:80, left : left + width] = 255
         images.append(image)
     return video.write(path, images, fps)

@@ -14,9 +14,9 @@ from model import video
 from model.pose.tracks import PoseTrack
 from pipelines import dataset, shards
 from pipelines.columns import COLUMNS
-from pipelines.gates import judge, load
+from pipelines.gates import HAS_BODY, Gate, Gates, judge
 
-GATES = load("demo")
+GATES = Gates((Gate("single_person", "person_count", min=0.6), Gate("people", "person_count", max=1), HAS_BODY))
 
 
 def row(number, **changed):

@@ -150,5 +150,5 @@ def test_encoder_settings_identify_the_unit_and_the_stages_fit():
 
     assert stage(a=1).settings() != stage(a=2).settings()
     assert EncodeClip(PerProcess({"a": 1}, build_encoders), on_gpu=True).settings() == stage(a=1).settings()
-    check([ReadClip(), stage(a=1)], {"shards", "shard", "offset", "bytes", "bucket", "folder"})
+    check([ReadClip(), stage(a=1)], {"shards", "shard", "offset", "bytes", "sha256", "bucket", "folder"})
     assert EncodeClip(PerProcess({}, build_encoders), on_gpu=True).num_gpus == 1 and FEATURES.endswith(".safetensors")

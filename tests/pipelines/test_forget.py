@@ -36,7 +36,7 @@ ROWS = {
 def unchecked(patch):
     """Publishing without the checks and the report, which take seconds."""
     patch.setattr(publish.validation, "validate", lambda *args, **options: [])
-    patch.setattr(publish.report, "write", lambda path, *args, **options: path.write_text("report"))
+    patch.setattr(publish.page, "write", lambda path, *args, **options: path.write_text("report"))
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ def test_clips_that_fail_now_are_gone_from_manifest_and_shards(made):
         "dark": "not_scored",
         "noise": "unreadable",
         "copy": "duplicate",
+        "short": "too_short",
     }
     assert {rows["low"][name] for name in OUTPUT} == {None}
 

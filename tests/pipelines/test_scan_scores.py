@@ -254,4 +254,4 @@ def test_scores_are_the_same_every_time(tmp_path):
     again = scores(path)
     cv2.setNumThreads(threads)
     first.pop("signals"), again.pop("signals")
-    assert first == again and len(first["fingerprint"]) == 16 * 4
+    assert first == again and len(first["fingerprint"]) == 16 * 8
