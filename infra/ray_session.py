@@ -46,7 +46,7 @@ def session(resources: Resources, workspace: Workspace) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises bare Exceptions where a part of it does not come up in time
         where = resources.ray_address or "this machine"
         raise SteadyDancerError(
             f"Ray could not be started on or joined at {where}: {error}",

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from infra.commits import Commit
+from infra import storage
+from infra.commits import COMMIT_FILE, Commit
 from infra.config import dump
 from infra.errors import SteadyDancerError
 from infra.schema import Config
@@ -103,8 +104,10 @@ class Tracking:
                 **{f"steadydancer.parent.{i}": f"{p.kind} {p.id}" for i, p in enumerate(commit.parents)},
             }
         )
-        with commit.path.joinpath("COMMIT.json").open() as file:
-            self.client.log_text(run.run_id, file.read(), "COMMIT.json")
+        filesystem, root = storage.opened(commit.uri)
+        with storage.told(commit.uri):
+            record = filesystem.cat_file(f"{root.rstrip('/')}/{COMMIT_FILE}").decode()
+        self.client.log_text(run.run_id, record, COMMIT_FILE)
 
     def _open(self, step: str, run_name: str, tags: dict[str, str]) -> StepRun:
         chain = self._workspace.chain_id

@@ -153,6 +153,9 @@ def _belongs(folder: Path, config: Config) -> None:
         changed = differences(identity(validate(theirs)), identity(config))
         if not changed:
             return
+        if all(_curated_again(*change) for change in changed):
+            _own(folder, _owner(folder)["chain"], config)
+            return
         store = validate(theirs).store
         published = store and any(
             map(commits.find, (Workspace(folder, store).dataset, Workspace(folder, store).encoded))
@@ -169,6 +172,19 @@ def _belongs(folder: Path, config: Config) -> None:
             f"{folder} is not a work folder: it holds {others[0]!r} and no {OWNER_FILE}.",
             "Name a new or an empty folder (work=...).",
         )
+    _own(folder, chain, config)
+
+
+CURATED_AGAIN = ("rights", "curate", "caption")
+"""Sections that only `curate` reads: it finds out by itself what of its dataset they make outdated."""
+
+
+def _curated_again(key: str, old: object, new: object) -> bool:
+    """Whether a folder may go on with another value. The rendered corpus never takes the place of somebody's videos."""
+    return key.split(".")[0] in CURATED_AGAIN or (key == "sources" and isinstance(old, list) and isinstance(new, list))
+
+
+def _own(folder: Path, chain: str, config: Config) -> None:
     draft = folder / f".{OWNER_FILE}.draft"
     record = {"chain": chain, "config": config.model_dump(mode="json")}
     draft.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))

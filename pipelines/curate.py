@@ -4,8 +4,8 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from infra import commits
 from infra.commits import Commit
@@ -22,61 +21,19 @@ from infra.errors import SteadyDancerError
 from infra.schema import Config
 from infra.tracking import StepRun
 from infra.workspace import Workspace
-from pipelines import captions, choosing, dataset, gates, publish
-from pipelines.clips import FitAspect, WriteClip
+from pipelines import captions, choosing, console, dataset, gates, publish
 from pipelines.columns import RETRIED, RIGHTS
 from pipelines.gates import Gates
 from pipelines.ingest import rights, sources
-from pipelines.pose import appearance
-from pipelines.pose.bodies import MeasureBody, MeasureMotion, MeasureParts
-from pipelines.pose.people import CleanTrack, CountPeople, EstimatePose, SaveTrack, build_pose_estimator
-from pipelines.pose.window import ReadWindow
-from pipelines.scan.previews import SaveStrip
-from pipelines.scan.source import Probe, Scan
-from pipelines.scan.window_scores import ScoreWindow
-from pipelines.scan.windows import MakeWindows
+from pipelines.pose.people import build_pose_estimator
+from pipelines.stages import pose_unit, scan_unit, store_unit
 from pipelines.work import status
-from pipelines.work.stage import PerProcess, Row
+from pipelines.work.stage import Row
 from pipelines.work.unit import Unit
 from pipelines.work.units import flow
 
 SHORT = 32
 SECTIONS = ("clip", "pose", "rights", "curate", "caption")
-
-
-def scan_unit(config: Config, workspace: Workspace) -> Unit:
-    """A source -> a row per candidate window, with every score that pictures alone give."""
-    clip, curate = config.clip, config.curate
-    windows = MakeWindows(clip.frames, clip.fps, curate.min_shot_seconds, curate.trim_seconds, curate.window_candidates)
-    stages = (Probe(), Scan(), windows, ScoreWindow(), FitAspect(tuple(clip.aspects)), SaveStrip())
-    return Unit("scan", "source_id", stages, workspace.units)
-
-
-def pose_unit(config: Config, workspace: Workspace, build: Callable[[Row], Any] = build_pose_estimator) -> Unit:
-    """A window -> its scores of people and bodies, pose.npz and preview.jpg. ``build`` makes the estimator from the
-    pose section.
-    """
-    pose = config.pose
-    settings = section_values(config, "pose")["pose"]
-    operational = {key: value for key, value in pose.model_dump().items() if key not in settings}
-    estimator = PerProcess(settings, build, operational)
-    stages = (
-        ReadWindow(),
-        CountPeople(estimator, pose.people_samples),
-        EstimatePose(estimator),
-        MeasureBody(),
-        MeasureMotion(),
-        MeasureParts(),
-        *appearance.stages(config.curate),
-        *((CleanTrack(pose.fill_seconds, pose.smooth_seconds),) if pose.clean == "always" else ()),
-        SaveTrack(),
-    )
-    return Unit("pose", "clip_id", stages, workspace.units)
-
-
-def store_unit(config: Config, workspace: Workspace) -> Unit:
-    """A kept clip -> clip.mp4."""
-    return Unit("store", "clip_id", (WriteClip(config.clip.area, config.curate.crf),), workspace.units)
 
 
 def curate(
@@ -97,20 +54,20 @@ def curate(
     work = partial(flow, retry_failed=config.curate.retry_failed, patience=config.curate.patience)
 
     described, parents = described_sources(config, workspace)
-    measured = _progressing(work([scan, *early, pose], described), len(described))
+    measured = console.progressing(work([scan, *early, pose], described), len(described))
     rows = settled([finished(_slim(row), rules) for row in measured], rules, config, partial(work, [store]))
     counts = dataset.funnel(rows)
     run.log_metrics({"sources": counts["sources"], "found": counts["found"], "kept": counts["kept"]})
     run.log_metrics({f"rejected.{reason}": number for reason, number in counts["rejected"].items()})
     if not counts["kept"]:
-        Console().print(_funnel_table(counts))
+        Console().print(console.funnel_table(counts))
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts["rejected"].items())
-        _print_failures(rows, Console())
+        console.print_failures(rows, Console())
         raise SteadyDancerError(
             f"No clip was kept: {counts['found']} found, rejected for {reasons}. Nothing was committed.",
             f"Look at the sources, or loosen the gates ({config.curate.gates}).",
         )
-    _caption(rows, config, workspace, store)
+    without_caption = _caption(rows, config, workspace, store)
 
     source_of = {row["clip_id"]: row["source_id"] for row in rows}
 
@@ -129,15 +86,17 @@ def curate(
         members,
         section_values(config, *SECTIONS),
         parents=parents,
-        meta={"sources": _digest(described)},
+        meta={"sources": _digest(described), "without_caption": without_caption},
         previous=previous,
         never_again={row["source_id"] for row in described if row.get("fault") == "opted_out"},
         preview=preview,
         costs=status.costs(workspace.folder),
+        refused=workspace.folder / "refused",
         replace=True,
     )
-    report = commits.fetch(commit.uri, workspace.cache).path / publish.REPORT
-    run.log_artifact(report)
+    with tempfile.TemporaryDirectory() as folder, commit.open(publish.REPORT) as report:
+        (Path(folder) / publish.REPORT).write_bytes(report.read())
+        run.log_artifact(Path(folder) / publish.REPORT)
     return commit
 
 
@@ -149,7 +108,7 @@ def described_sources(config: Config, workspace: Workspace) -> tuple[list[Row], 
         places = [str(parents[0].path / "videos")]
     policy = rights.policy(config.rights, workspace.opt_out)
     found = sources.find(places)
-    with _reading() as progress:
+    with console.reading() as progress:
         rows = sources.describe(
             found, index=workspace.source_index, cache=workspace.cache / "sources", policy=policy, progress=progress
         )
@@ -164,8 +123,7 @@ def outdated(config: Config, workspace: Workspace, commit: Commit) -> str | None
         return "the gates are others now"
     if commit.config != section_values(config, *SECTIONS):
         return "the config is another now"
-    failed = sum(commit.meta["funnel"]["rejected"].get(fault, 0) for fault in RETRIED)
-    if config.curate.retry_failed and failed:
+    if config.curate.retry_failed and (failed := _failed(commit)):
         return f"{failed} failed before"
     try:
         rows, _ = described_sources(config, workspace)
@@ -181,6 +139,12 @@ def outdated(config: Config, workspace: Workspace, commit: Commit) -> str | None
     counts = {"new": len(names_now - names_before), "changed": changed, "gone": len(names_before - names_now)}
     told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
     return f"sources: {told or 'what is said of them has changed'}"
+
+
+def _failed(commit: Commit) -> int:
+    """How many clips failed, or have no caption of the model that was asked."""
+    lost = sum(commit.meta["funnel"]["rejected"].get(fault, 0) for fault in RETRIED)
+    return lost + commit.meta.get("without_caption", 0)
 
 
 def _digest(described: Iterable[Row]) -> str:
@@ -217,13 +181,17 @@ def settled(rows: list[Row], rules: Gates, config: Config, store: Callable[[list
     """Judged rows with their final verdicts: of the windows of a shot and of near-duplicates the best are kept, and
     stored. Where one cannot be stored the next best takes its place.
     """
+    from rich.progress import track
+
     distance, per_shot = config.curate.duplicate_distance, config.curate.windows_per_shot
     names = [rules.base_tier, *(tier.name for tier in rules.tiers)]
     lost: dict[str, Row] = {}
     while True:
         judged = [finished({**row, **lost[row["clip_id"]]}, rules) if row["clip_id"] in lost else row for row in rows]
         judged = choosing.settle(judged, distance, per_shot, names)
-        stored = {row["clip_id"]: row for row in store([row for row in judged if row["verdict"] == "kept"])}
+        kept = [row for row in judged if row["verdict"] == "kept"]
+        done = track(store(kept), description="storing clips", total=len(kept), transient=True)
+        stored = {row["clip_id"]: row for row in done}
         failed = {
             clip: {name: row[name] for name in ("fault", "error")} for clip, row in stored.items() if row.get("fault")
         }
@@ -232,8 +200,10 @@ def settled(rows: list[Row], rules: Gates, config: Config, store: Callable[[list
         lost |= failed
 
 
-def _caption(rows: list[Row], config: Config, workspace: Workspace, store: Unit) -> None:
-    """Gives every kept row its caption and where it comes from."""
+def _caption(rows: list[Row], config: Config, workspace: Workspace, store: Unit) -> int:
+    """Gives every kept row its caption and where it comes from; how many the model that was asked did not give."""
+    from rich.progress import Progress
+
     from model import video
 
     def pictures(row: Row) -> np.ndarray:
@@ -242,76 +212,28 @@ def _caption(rows: list[Row], config: Config, workspace: Workspace, store: Unit)
         return video.pick(store.file(row["clip_id"], "clip.mp4"), places.tolist())
 
     kept = [row for row in rows if row["verdict"] == "kept"]
-    found = captions.caption(kept, config.caption, pictures, workspace.units / "captions")
+    with Progress(transient=True) as progress:
+        task = progress.add_task("captions", total=len(kept), visible=config.caption.endpoint is not None)
+        ledger = workspace.units / "captions"
+        found = captions.caption(kept, config.caption, pictures, ledger, lambda clip: progress.advance(task))
     for row in kept:
         row["caption"], row["caption_from"] = found.texts[row["clip_id"]]
+    if found.requests:
+        Console().print(f"captions: {found.requests} requests, {found.tokens} tokens")
     for line in found.told():
         Console().print(f"[yellow]captions[/] {escape(line)}", soft_wrap=True)
+    return len(found.fallen)
 
 
-def _reading():
-    """A bar over the sources that have to be read for their hashes; gone when it is done."""
-    from contextlib import contextmanager
-
-    from rich.progress import Progress
-
-    @contextmanager
-    def bar() -> Iterator[Callable[[int, int], None]]:
-        with Progress(transient=True) as progress:
-            task = progress.add_task("reading sources", visible=False)
-            yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
-
-    return bar()
-
-
-def _progressing(rows: Iterable[Row], count: int) -> Iterator[Row]:
-    """``rows`` as they come, under one bar that counts sources: a row is its share of its source."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("curating"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("sources, {task.fields[clips]} clips"),
-    )
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
-        bar = progress.add_task("", total=count, clips=0)
-        for number, row in enumerate(rows, 1):
-            progress.update(bar, advance=1 / (row.get("siblings") or 1), clips=number)
-            yield row
-
-
-def show(commit: Commit, console: Console) -> None:
+def show(commit: Commit, terminal: Console) -> None:
     """The funnel of a dataset as a table, what failed, and warnings of its checks."""
-    console.print(_funnel_table(commit.meta["funnel"]))
+    terminal.print(console.funnel_table(commit.meta["funnel"]))
     if set(RETRIED) & set(commit.meta["funnel"]["rejected"]):
-        _print_failures(dataset.manifest_of(commit), console)
-        console.print("To try these again, and only these: steadydancer curate --retry-failed", soft_wrap=True)
+        console.print_failures(dataset.manifest_of(commit), terminal)
+    if failed := _failed(commit):
+        terminal.print(f"To try these {failed} again: steadydancer curate --retry-failed", soft_wrap=True)
     with commit.open(publish.CHECKS) as file:
         warnings = [check for check in json.load(file) if not check["passed"]]
     for check in warnings:
         named = ", ".join(map(str, check["broken_by"][:5]))
-        console.print(f"[yellow]warning[/] {escape(check['rule'])}: {escape(named)}", soft_wrap=True)
-
-
-def _print_failures(rows: Iterable[Row], console: Console) -> None:
-    """What failed, each message once with the number of clips it cost."""
-    failed = Counter((row["reason"], row["error"]) for row in rows if row.get("reason") in RETRIED)
-    for (reason, error), number in failed.most_common(5):
-        console.print(f"[red]{reason}[/] {number} x {escape(str(error))}", soft_wrap=True)
-
-
-def _funnel_table(counts: dict[str, Any]) -> Table:
-    table = Table("curation", "clips", title=f"{counts['sources']} sources")
-    table.add_row("found", str(counts["found"]))
-    for reason, number in counts["rejected"].items():
-        table.add_row(f"  rejected: {reason}", str(number), style="red")
-    table.add_row("kept", str(counts["kept"]), style="green")
-    return table
+        terminal.print(f"[yellow]warning[/] {escape(check['rule'])}: {escape(named)}", soft_wrap=True)

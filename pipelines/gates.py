@@ -28,6 +28,8 @@ from pipelines.columns import BY_NAME, FAULTS, SCORES
 from pipelines.work.stage import Row, Stage
 
 PRESETS = Path(__file__).with_name("gates")
+LARGEST = 1e15
+"""No bound is as large: beyond there whole numbers are not told apart."""
 REACHED = ("found", "scan", "pose")
 """How far a row was measured, in order."""
 
@@ -135,7 +137,7 @@ def load(preset_or_file: str | Path) -> Gates:
     where = f"Gates {path}"
     try:
         content = yaml.load(path.read_text(), _StrictLoader)
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{where}: cannot be read as YAML ({error}).") from None
     if isinstance(content, list):
         content = {"gates": content}
@@ -203,9 +205,9 @@ def _gate(where: str, entry: Any) -> Gate:
     bounds = [entry.get("min"), entry.get("max")]
     for key, bound in zip(("min", "max"), bounds, strict=True):
         if bound is not None and (
-            isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound)
+            isinstance(bound, bool) or not isinstance(bound, int | float) or not abs(bound) < LARGEST
         ):
-            raise UsageError(f"{where}: {key} is {bound!r}, a number is expected.")
+            raise UsageError(f"{where}: {key} is {str(bound)[:40]}, a number is expected.")
     if bounds == [None, None]:
         raise UsageError(f"{where}: neither min nor max is given: it would pass everything.")
     if None not in bounds and bounds[0] > bounds[1]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,15 @@ def publish(
     never_again: Collection[str] = (),
     preview: Callable[[str], Path | None] = lambda clip: None,
     costs: Sequence[tuple] = (),
+    refused: Path | None = None,
     replace: bool = False,
 ) -> Commit:
     """The committed dataset of judged ``rows``, with the clips that ``members`` gives of the kept ones.
 
     ``values`` are the config's sections that identify a dataset (clip, pose, rights, curate, caption). ``previous`` is
     the dataset it follows, against which drift is told; ``never_again`` are source_ids that must not be in it. Raises
-    DatasetRefused naming the rules that are broken; then nothing is committed.
+    DatasetRefused naming the rules that are broken; then nothing is committed, and its manifest and checks lie in the
+    folder ``refused``.
     """
     import pyarrow.parquet as pq
 
@@ -63,6 +66,16 @@ def publish(
             data_docs=folder / DATA_DOCS,
         )
         (folder / CHECKS).write_text(json.dumps(checks, indent=1))
-        validation.refuse_if_broken(checks)
+        try:
+            validation.refuse_if_broken(checks)
+        except validation.DatasetRefused as error:
+            if refused is None:
+                raise
+            shutil.rmtree(refused, ignore_errors=True)
+            refused.mkdir(parents=True)
+            shutil.copytree(folder / DATA_DOCS, refused / DATA_DOCS)
+            for name in (CHECKS, dataset.MANIFEST):
+                shutil.copy(folder / name, refused)
+            raise validation.DatasetRefused(error.args[0], f"Look at {refused / DATA_DOCS / 'index.html'}.") from None
         page.write(folder / REPORT, table, gates, checks, preview, costs=costs)
     return commits.read(uri)

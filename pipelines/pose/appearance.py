@@ -26,8 +26,8 @@ TEXT_SIDE = 736
 """Pixels: the square that OpenCV's published DB networks take (TextDetectionModel_DB, MSRA-TD500)."""
 
 
-def stages(curate: Curate) -> tuple[Stage, ...]:
-    """The stages that ``curate`` configures; they read ``images``.
+def stages(curate: Curate, on_gpu: bool = False) -> tuple[Stage, ...]:
+    """The stages that ``curate`` configures; they read ``images``. ``on_gpu``: those that can use one ask Ray for it.
 
     Weights are found and named by their content here, before any work. Raises SteadyDancerError for a missing or
     another file, WeightsNotFound for CLIP, UsageError for the name of a function.
@@ -43,7 +43,7 @@ def stages(curate: Curate) -> tuple[Stage, ...]:
         read_head(path)
         clip = fingerprint(locate(curate.aesthetic_clip, "curate.aesthetic_clip", "CLIP ViT-L/14", ""))
         where = {"path": str(path), "clip_from": curate.aesthetic_clip}
-        out.append(MeasureAesthetic(PerProcess({"head": sha256, "clip": clip}, build_aesthetic, where)))
+        out.append(MeasureAesthetic(PerProcess({"head": sha256, "clip": clip}, build_aesthetic, where), on_gpu=on_gpu))
     if curate.nsfw:
         if not re.fullmatch(r"[\w.]+:\w+", curate.nsfw):
             raise UsageError(f"curate.nsfw={curate.nsfw}: module:function is expected.")
@@ -123,8 +123,14 @@ def build_text_detector(settings: Row) -> Callable[[np.ndarray], float]:
 class MeasureAesthetic(_Asks):
     """LAION's aesthetic score, the mean over the sampled frames."""
 
+    on_gpu: bool = field(default=False, metadata={"setting": False})
+
     writes: ClassVar = ("aesthetic",)
     memory: ClassVar = 4 * 2**30
+
+    @property
+    def num_gpus(self) -> float:
+        return 1.0 if self.on_gpu else 0.0
 
     def __call__(self, row: Row) -> Row:
         return {"aesthetic": rounded(self.model.get()(sampled(row["images"], self.samples)).mean())}

@@ -23,8 +23,13 @@ class _Estimates(Stage):
     """``estimator`` gives the pose estimator of its settings, the config's pose section."""
 
     estimator: PerProcess = field(metadata={"setting": False})
+    on_gpu: bool = field(default=False, metadata={"setting": False}, kw_only=True)
 
     memory: ClassVar = 1 * 2**30
+
+    @property
+    def num_gpus(self) -> float:
+        return 1.0 if self.on_gpu else 0.0
 
     def settings(self) -> Row:
         return super().settings() | {"pose": self.estimator.settings}

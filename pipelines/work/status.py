@@ -55,7 +55,7 @@ class JobStatus:
 
 def summarise(folder: Path | str) -> list[JobStatus]:
     """The last run of every sequence of units in a work folder, oldest first; [] where nothing was ever run."""
-    units = Path(folder) / "units"
+    units = Path(folder).expanduser() / "units"
     return [_job_status(units, job) for job in jobs(units)]
 
 

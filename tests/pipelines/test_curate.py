@@ -1,6 +1,7 @@
 """The curate step on the real engine, with a stand-in that finds white figures instead of people."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,28 +64,21 @@ def test_everything_found_is_in_the_manifest_with_its_reason(one_worker, corpus)
     commits.verify(commit)
 
 
-def test_the_same_bytes_from_two_workers_shuffled_sources_and_another_place(one_worker, two_workers, corpus, tmp_path):
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for path in sorted(corpus.rglob("*"), reverse=True):
-        if path.is_file():
-            (moved / path.relative_to(corpus)).parent.mkdir(exist_ok=True)
-            (moved / path.relative_to(corpus)).write_bytes(path.read_bytes())
-    places = sorted((p for p in moved.iterdir() if p.suffix in {".mp4", ".mkv"}), reverse=True)
-    (moved / "tree").mkdir()
-    (moved / "inner").rename(moved / "tree" / "inner")
-    commit, _ = curated([moved / "tree", *places], tmp_path / "work")
-    assert content(commit) == content(one_worker[0])
-    assert commit.id == one_worker[0].id
-
-
 def finished_units(work):
     """Identities of the units that a ledger says are done."""
     lines = [line for path in work.glob("units/*/ledger/*.jsonl") for line in path.read_text().splitlines()]
     return Counter(json.loads(line)["identity"] for line in lines)
 
 
-def test_killed_at_any_moment_and_started_again_gives_the_bytes_of_an_undisturbed_run(
+def moved(corpus, folder):
+    """The same files elsewhere, named one by one in another order."""
+    shutil.copytree(corpus, folder / "moved")
+    (folder / "tree").mkdir()
+    (folder / "moved" / "inner").rename(folder / "tree" / "inner")
+    return [folder / "tree", *sorted((p for p in (folder / "moved").iterdir() if p.suffix != ".txt"), reverse=True)]
+
+
+def test_killed_and_gone_on_by_two_workers_in_another_order_and_place_gives_the_bytes_of_one_undisturbed_worker(
     one_worker, two_workers, corpus, tmp_path
 ):
     work = tmp_path / "killed"
@@ -100,8 +94,9 @@ def test_killed_at_any_moment_and_started_again_gives_the_bytes_of_an_undisturbe
     driver.wait()
     done = finished_units(work)
     assert commits.find(work / "dataset") is None
-    commit, _ = curated([corpus], work)
+    commit, _ = curated(moved(corpus, tmp_path), work)
     assert content(commit) == content(one_worker[0])
+    assert commit.config == one_worker[0].config and commit.id == one_worker[0].id
     after = finished_units(work)
     assert after.total() > done.total(), "the kill came too late to prove anything"
     assert after.total() == len(after) + 6, "a finished unit was done again: only the six kept clips have two units"

@@ -26,7 +26,7 @@ def chains(tmp_path_factory):
     (films / "text.mp4").write_text("not a video")
     (films / "good1.txt").write_text("A figure swings.")
     made = []
-    with s3_server.serving() as server, figures.ray_with(2, folder):
+    with s3_server.serving() as server, figures.ray_with(1, folder):
         filesystem, _ = storage.opened("s3://bucket")
         filesystem.mkdir("bucket")
         filesystem.put(str(films), "bucket/films", recursive=True)

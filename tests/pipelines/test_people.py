@@ -6,8 +6,8 @@ import pytest
 from infra import config
 from infra.workspace import Workspace
 from model.pose.tracks import PoseTrack, read_pose_file
-from pipelines.curate import pose_unit
 from pipelines.pose.people import CleanTrack, CountPeople, SaveTrack
+from pipelines.stages import pose_unit
 from pipelines.work.stage import PerProcess
 
 
