@@ -144,23 +144,28 @@ def gate(
 
 @app.command()
 def forget(
-    source: Annotated[str, typer.Argument(help="A source's path, address or SHA-256, or the subject shown.")],
+    source: Annotated[
+        str, typer.Argument(help="A source's relative path, provenance or SHA-256, or the subject shown.")
+    ],
     dataset: Annotated[str, typer.Option(help="A committed dataset: folder or URI.")],
     out: Annotated[str, typer.Option(help="Where the dataset without it is committed.")],
     overrides: Overrides = None,
-    purge: Annotated[bool, typer.Option("--purge", help="Delete its intermediate files in the work folder.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete its intermediate files, and MLflow's reports, in the work folder.")
+    ] = False,
     config: ConfigOption = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
 ) -> None:
     """Remove a person's or source's clips from a dataset, and list all that was made of them.
 
-    The work folder (work=...) will not take the source up again.
+    The work folder will not take the source up again: the one the dataset or a parent lies in, else name it (work=...).
     """
     if (loaded := _load(config, overrides, print_config)) is not None:
         from pipelines.forget import forget_source
 
-        forget_source(source, dataset, out, work=loaded.work, purge=purge)
+        named = config is not None or any(override.startswith("work=") for override in overrides or [])
+        forget_source(source, dataset, out, work=loaded.work if named else None, purge=purge)
 
 
 @app.command()

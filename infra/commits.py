@@ -97,18 +97,20 @@ def write(
     meta: Mapping[str, Any] | None = None,
     replace: bool = False,
     about: Iterable[str] = (),
+    scratch: Path | None = None,
 ) -> Iterator[Path]:
     """A local folder to fill; on a clean exit it becomes the commit at ``uri``, on an exception it is gone.
 
     ``config`` and ``meta`` may be filled while the folder is (they are read at the end). ``about`` names files, or
-    folders of files, that are no content. Raises SteadyDancerError if a valid commit is there already and ``replace``
-    is not set, or if there are files that no commit put there.
+    folders of files, that are no content. ``scratch`` is where what goes to an object store is drafted, which may be
+    large; None: the machine's folder for temporary files. Raises SteadyDancerError if a valid commit is there already
+    and ``replace`` is not set, or if there are files that no commit put there.
     """
     uri = str(uri).removeprefix("file://")
     if not replace and find(uri) is not None:
         raise SteadyDancerError(f"{uri} holds a committed artifact already.", "Remove it first, or write elsewhere.")
     local = storage.is_local(uri)
-    target = Path(storage.opened(uri)[1]) if local else _draft_of_remote(uri)
+    target = Path(storage.opened(uri)[1]) if local else _draft_of_remote(uri, scratch)
     if not local:
         storage.refuse_strangers(uri, COMMIT_FILE)
     elif not replace and target.exists() and not _may_be_replaced(target):
@@ -135,8 +137,8 @@ def draft(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _draft_of_remote(uri: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"steadydancer-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
+def _draft_of_remote(uri: str, scratch: Path | None) -> Path:
+    return (scratch or Path(tempfile.gettempdir())) / f"steadydancer-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
 
 
 def _may_be_replaced(target: Path) -> bool:

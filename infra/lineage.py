@@ -1,7 +1,7 @@
 """What a committed artifact was made from, every hash on the way checked, and what was made from it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from rich.markup import escape
@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from infra import storage
 from infra.commits import COMMIT_FILE, Commit, NotCommitted, read, read_record, verify
-from infra.errors import CorruptArtifact
+from infra.errors import CorruptArtifact, SteadyDancerError
 
 
 def lineage(uri: str) -> tuple[Tree, int]:
@@ -72,19 +72,50 @@ def descendants(commit_id: str, *places: str | Path) -> tuple[list[Commit], list
     Sorted by where they lie. Their files are not looked at: what is damaged still descends. Where a COMMIT.json is
     itself damaged nobody can say; these are listed second. Units and cached copies are left out.
     """
-    found, damaged = {}, []
+    found, damaged = _found(places)
+    return _made_from({commit_id}, found), damaged
+
+
+def orphans(*places: str | Path, but: Collection[str] = ()) -> list[Commit]:
+    """Everything under ``places`` that was made from a commit which is no longer where it was, nor elsewhere in
+    ``places``, or from something so made: nobody can say what it descends from. Lost commits of the kinds ``but`` do
+    not count. Sorted by where they lie.
+    """
+    found, _ = _found(places)
+    known = {commit.id for commit in found}
+
+    def lost(commit: Commit) -> set[str]:
+        parents = [parent for parent in commit.parents if parent.id not in known and parent.kind not in but]
+        return {parent.id for parent in parents if not _lies(commit.parent_uri(parent), parent.id)}
+
+    return _made_from({name for commit in found for name in lost(commit)}, found)
+
+
+def _lies(uri: str, commit_id: str) -> bool:
+    try:
+        return read_record(uri).id == commit_id
+    except SteadyDancerError:
+        return False
+
+
+def _found(places: Collection[str | Path]) -> tuple[list[Commit], list[str]]:
+    """The commits under ``places``, and where damaged ones lie; both sorted."""
+    found, damaged = {}, set()
     for place in places:
         for uri in _committed_below(str(place).removeprefix("file://")):
             try:
                 found[uri] = read_record(uri)
             except CorruptArtifact:
-                damaged.append(uri)
-    ids, grew = {commit_id}, True
+                damaged.add(uri)
+    return [found[uri] for uri in sorted(found)], sorted(damaged)
+
+
+def _made_from(ids: set[str], found: list[Commit]) -> list[Commit]:
+    grew = True
     while grew:
-        made = {commit.id for commit in found.values() if ids & {parent.id for parent in commit.parents}}
+        made = {commit.id for commit in found if ids & {parent.id for parent in commit.parents}}
         grew, ids = not made <= ids, ids | made
-    below = [commit for commit in found.values() if ids & {parent.id for parent in commit.parents}]
-    return sorted(below, key=lambda commit: commit.uri), sorted(damaged)
+    return [commit for commit in found if ids & {parent.id for parent in commit.parents}]
 
 
 def _committed_below(place: str) -> Iterator[str]:

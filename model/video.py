@@ -26,6 +26,15 @@ DECODING_FAILED = (av.FFmpegError, IndexError)
 """What PyAV raises on damage; IndexError where a stream turns up in the middle of a file."""
 WIDEST_PIXEL = 8
 """A sample aspect ratio beyond 8:1 or 1:8 is taken for damage, and its pixels for square."""
+FASTEST = 1000
+"""Frames a second. More is taken for damage."""
+CONTAINERS = (
+    *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mxf", "rm", "wtv", "dv", "nut", "ivf"),
+    "gif",
+)
+"""FFmpeg's demuxers of files that hold their frames themselves. Others (concat, HLS, DASH, numbered pictures ...) read
+what a file names: its pictures would come from where its hash and its rights do not reach.
+"""
 
 
 class UnreadableVideo(SteadyDancerError):
@@ -60,9 +69,15 @@ class RawFrame(NamedTuple):
 
 
 def _open(path: Path | str):
-    """The container, its first video stream a video of a size that can be."""
+    """The container, one of CONTAINERS; its first video stream a video of a size that can be."""
+    images = sorted(name for name in av.formats_available if name.endswith("_pipe"))  # opened, to be told as such
+    only = {"format_whitelist": ",".join([*CONTAINERS, *images]), "protocol_whitelist": "file"}
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), container_options=only)
+    except av.ArgumentError as error:  # what FFmpeg says of a demuxer that is not listed, before it reads the header
+        raise UnreadableVideo(
+            f"{path}: its container is broken, or none of those that are read ({', '.join(CONTAINERS)})."
+        ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(f"{path}: not a readable video ({error}).") from error
     try:
@@ -72,11 +87,7 @@ def _open(path: Path | str):
         if stream.codec_context is None:
             raise UnreadableVideo(f"{path}: its codec is not known.")
         pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.still_image
-        if (
-            container.format.name.endswith("_pipe")
-            or container.format.name == "image2"
-            or stream.disposition & pictures
-        ):
+        if container.format.name.endswith("_pipe") or stream.disposition & pictures:
             raise UnreadableVideo(f"{path}: holds a picture, not a video.")
         size = stream.codec_context.width, stream.codec_context.height
         if max(size) > LARGEST_SIDE:
@@ -90,8 +101,11 @@ def _open(path: Path | str):
 
 
 def _rotation(frame: av.VideoFrame) -> int:
-    """Counter-clockwise degrees by which the stored picture must be turned to stand upright."""
-    return int(frame.rotation) % 360
+    """Counter-clockwise degrees, 0 to 270, by which the stored picture must be turned to stand upright. A matrix may
+    hold any angle: the nearest quarter turn.
+    """
+    angle = frame.rotation
+    return round(angle / 90) * 90 % 360 if abs(angle) <= 360 else 0  # a matrix of zeros gives the least integer
 
 
 def _pixel_aspect(stream) -> float:
@@ -133,9 +147,11 @@ def probe(path: Path | str) -> VideoInfo:
         height, width = upright_size(raw)
         if max(height, width) > LARGEST_SIDE:
             raise UnreadableVideo(f"{path}: {width}x{height} pixels, at most {LARGEST_SIDE} a side are read.")
-        rate = stream.average_rate or stream.guessed_rate
-        if not rate:
-            raise UnreadableVideo(f"{path}: declares no frame rate.")
+        rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+        rate = next((rate for rate in rates if 0 < rate <= FASTEST), None)
+        if rate is None:
+            said = f"{rates[0]:g} frames a second" if rates else "no frame rate"
+            raise UnreadableVideo(f"{path}: declares {said}, up to {FASTEST} are read.")
         if stream.duration is not None:
             seconds = float(stream.duration * stream.time_base)
         else:
@@ -145,9 +161,10 @@ def probe(path: Path | str) -> VideoInfo:
             codec=stream.codec_context.name,
             width=width,
             height=height,
-            fps=float(rate),
+            fps=rate,
             seconds=seconds,
-            declared_frames=stream.frames,
+            # no frame takes less than a byte: a header that says more of them says nothing
+            declared_frames=stream.frames if 0 < stream.frames <= container.size else 0,
             rotation=raw.rotation,
         )
 
@@ -242,7 +259,8 @@ def frames(path: Path | str, start: float = 0.0) -> Iterator[tuple[float, np.nda
 
 
 def pick(path: Path | str, indices: Sequence[int]) -> np.ndarray:
-    """The frames of those numbers, by decord: (n, H, W, 3). Raises UnreadableVideo.
+    """The frames of those numbers, by decord: (n, H, W, 3). Raises UnreadableVideo. What decord cannot read is decoded
+    from its begin: it expects lines without padding, and some widths (48 pixels) have it.
 
     For sound files of our own (upright, square pixels), where it beats decoding all before a frame. Never for sources:
     decord hands out the frame before a damaged one and says nothing.
@@ -250,13 +268,22 @@ def pick(path: Path | str, indices: Sequence[int]) -> np.ndarray:
     os.environ["DECORD_EOF_RETRY_MAX"] = "64"  # a broken file is retried 10,240 times else, which looks like a hang
     import decord
 
+    def check(count: int) -> None:
+        if not indices or not 0 <= min(indices) <= max(indices) < count:
+            raise UnreadableVideo(f"{path}: frames {list(indices)} asked for, it has {count} (from 0).")
+
     try:
         reader = decord.VideoReader(str(path), num_threads=1)
-        if not indices or not 0 <= min(indices) <= max(indices) < len(reader):
-            raise UnreadableVideo(f"{path}: frames {list(indices)} asked for, it has {len(reader)} (from 0).")
+        check(len(reader))
         return reader.get_batch(list(indices)).asnumpy()
-    except (decord.DECORDError, RuntimeError) as error:
-        raise UnreadableVideo(f"{path}: not a readable video ({str(error).splitlines()[0]}).") from error
+    except (decord.DECORDError, RuntimeError):
+        wanted = set(indices)
+        found, count = {}, 0
+        for count, (_, image) in enumerate(frames(path), 1):
+            if count - 1 in wanted:
+                found[count - 1] = image
+        check(count)
+        return np.stack([found[number] for number in indices])
 
 
 def read_at(

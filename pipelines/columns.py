@@ -54,7 +54,7 @@ COLUMNS = (
     ),
     Column("source_seconds", "double", "source", "Length by the times of its decoded frames.", "s", 0),
     Column("source_frames", "int32", "source", "Frames that were decoded.", "frames", 0),
-    Column("declared_frames", "int32", "source", "Frames the container declares; 0: it does not say.", "frames", 0),
+    Column("declared_frames", "int64", "source", "Frames the container declares; 0: none, or nonsense.", "frames", 0),
     Column("corrupt_frames", "int32", "source", "Frames the decoder marks as corrupt.", "frames", 0),
     Column("licence", "string", "rights", "Licence of the source, as its metadata says."),
     Column("consent", "string", "rights", "Consent of the persons shown, as the metadata says."),

@@ -47,8 +47,11 @@ def curate(
     clip kept; the reasons are in the message) and DatasetRefused (a rule is broken); in all of these what was committed
     stays as it is.
     """
+    import ray
+
     rules, previous = gates.load(config.curate.gates), commits.find(workspace.dataset)
-    scan, pose = scan_unit(config, workspace), pose_unit(config, workspace, build_estimator)
+    on_gpu = ray.cluster_resources().get("GPU", 0) > 0
+    scan, pose = scan_unit(config, workspace), pose_unit(config, workspace, build_estimator, on_gpu=on_gpu)
     store = store_unit(config, workspace)
     early = (gates.JudgeScan(rules),) if config.curate.score == "survivors" else ()
     work = partial(flow, retry_failed=config.curate.retry_failed, patience=config.curate.patience)
@@ -92,6 +95,7 @@ def curate(
         preview=preview,
         costs=status.costs(workspace.folder),
         refused=workspace.folder / "refused",
+        scratch=workspace.cache,
         replace=True,
     )
     with tempfile.TemporaryDirectory() as folder, commit.open(publish.REPORT) as report:

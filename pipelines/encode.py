@@ -131,19 +131,26 @@ def encode(
     values = section_values(config, *SECTIONS)
     encoders = PerProcess({"encode": values["encode"], "model": {"size": config.model.size}}, build)
     on_gpu = ray.cluster_resources().get("GPU", 0) > 0
-    clip = Unit("encode", "sha256", (ReadClip(), EncodeClip(encoders, on_gpu)), workspace.units)
+    clip = Unit("encode", "version", (ReadClip(), EncodeClip(encoders, on_gpu)), workspace.units)
 
-    jobs = [{**row, "shards": f"{parent.uri}/{dataset.SHARDS}"} for row in kept]
+    jobs = [{**row, "version": _version(row), "shards": f"{parent.uri}/{dataset.SHARDS}"} for row in kept]
     done = flow([clip], jobs, retry_failed=True, patience=config.curate.patience)
     encoded = _unfailed(list(track(done, description="encoding clips", total=len(jobs))))
 
     meta = {"encoders": encoded[0]["encoders"]}
-    with commits.write(workspace.encoded, "encoded", config=values, parents=[parent], meta=meta) as folder:
+    with commits.write(
+        workspace.encoded, "encoded", config=values, parents=[parent], meta=meta, scratch=workspace.cache
+    ) as folder:
         rows = _write_shards(folder / dataset.SHARDS, kept, clip, config)
-        (folder / NULL_TEXT).write_bytes(clip.file(kept[0]["sha256"], NULL_TEXT).read_bytes())
+        (folder / NULL_TEXT).write_bytes(clip.file(_version(kept[0]), NULL_TEXT).read_bytes())
         _write_manifest(folder / dataset.MANIFEST, rows)
     run.log_metrics({"encoded": len(rows), "encoded_mb": sum(row["bytes"] for row in rows) / 1e6})
     return commits.read(workspace.encoded)
+
+
+def _version(row: Row) -> str:
+    """Names a clip as it is stored now: another caption or size makes another."""
+    return f"{row['clip_id']}-{row['sha256']}"
 
 
 def _write_shards(folder: Path, kept: list[Row], clip: Unit, config: Config) -> list[Row]:
@@ -152,7 +159,7 @@ def _write_shards(folder: Path, kept: list[Row], clip: Unit, config: Config) -> 
 
     def samples():
         for row, facts in zip(kept, rows, strict=True):
-            features = clip.file(row["sha256"], FEATURES).read_bytes()
+            features = clip.file(_version(row), FEATURES).read_bytes()
             yield (
                 row["clip_id"],
                 [

@@ -2,38 +2,43 @@
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra import commits, storage
 from infra.commits import Commit, NotCommitted
-from infra.errors import SteadyDancerError, UsageError
-from infra.lineage import descendants
+from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
+from infra.lineage import descendants, orphans
+from infra.schema import Rights
 from infra.workspace import Workspace, held, owning_config
 from pipelines import dataset, publish
 from pipelines.gates import Gate, Gates, Tier
 from pipelines.ingest import rights
-from pipelines.purge import purge_sources
+from pipelines.purge import purge_sources, reports
 from pipelines.work.stage import Row
 
 
 @dataclass(frozen=True)
 class Forgotten:
     """``commit`` is the dataset without them, ``removed`` the rows it lacks. ``still_held`` lists the datasets they are
-    in and all that descends from these, ``unclear`` what is too damaged to tell, ``purged`` how many intermediate files
-    and folders were deleted.
+    in and all that descends from these, ``may_hold`` what was made from a commit that is no longer there, ``unclear``
+    what is too damaged to tell, ``reports`` those that MLflow keeps, ``purged`` how many intermediate files and folders
+    were deleted.
     """
 
     commit: Commit
     removed: list[Row]
     still_held: list[Commit]
+    may_hold: list[Commit]
     unclear: list[str]
+    reports: list[Path]
     purged: int = 0
 
 
 def forget(source: str, committed: Commit, out: str | Path, work: Workspace, *, purge: bool = False) -> Forgotten:
-    """The dataset without ``source``, committed at ``out``: see :func:`rows_of` for what goes with it.
+    """The dataset without ``source`` and all else that the work folder's opt-out list names, committed at ``out``: see
+    :func:`without` for what goes with them.
 
     Before that the work folder's opt-out list names it and its contents, so that no later curation takes it up again.
     Commits that descend from the dataset, or from one it was made of, are looked for in the work folder and its store.
@@ -42,19 +47,21 @@ def forget(source: str, committed: Commit, out: str | Path, work: Workspace, *, 
     ``out`` is taken or another process works in the work folder, and DatasetRefused.
     """
     rows = dataset.manifest_of(committed)
-    removed = rows_of(source, rows)
+    rows_of(source, rows)
     if commits.find(out) is not None:
         raise SteadyDancerError(f"{out} holds a committed artifact already.", "Name another place.")
     with held(work.folder):
+        left, removed = without({rights.spelled(source)} | opted_out(work), rows)
         _opt_out(work.opt_out, [source, *sorted({row["source_id"] for row in removed})])
         gone = {row["clip_id"] for row in removed}
-        left = [row for row in rows if row["clip_id"] not in gone]
         if not any(row["verdict"] == "kept" for row in left):
             raise SteadyDancerError(
                 f"No clip of {committed.uri} is left without {source!r}. It is on {work.opt_out} now.",
                 f"Delete {committed.uri} instead.",
             )
         still_held, unclear = _holders(committed, work)
+        known = {commit.uri for commit in still_held}
+        may_hold = [commit for commit in orphans(*_places(work), but=("sample",)) if commit.uri not in known]
         meta = {key: value for key, value in committed.meta.items() if key not in ("gates", "funnel")}
         meta["forgotten"] = {
             "rows": len(removed),
@@ -69,31 +76,64 @@ def forget(source: str, committed: Commit, out: str | Path, work: Workspace, *, 
             committed.config,
             parents=[committed],
             meta=meta,
+            never_again=set(filter(rights.is_hash, opted_out(work))),
         )
         purged = purge_sources(work, removed, still_held) if purge else 0
-    return Forgotten(made, removed, still_held, unclear, purged)
+    return Forgotten(made, removed, still_held, may_hold, unclear, reports(work), purged)
 
 
 def rows_of(source: str, rows: Sequence[Row]) -> list[Row]:
-    """The rows that ``source`` names by a source's relative path, provenance, SHA-256 or subject, all rows of the same
-    contents, and all of sources that show the same pictures somewhere (``group``), for these may be copies of it.
-
-    Raises SteadyDancerError naming near names if there are none.
+    """The rows that ``source`` takes with it (:func:`without`). Raises SteadyDancerError naming near names if there are
+    none.
     """
-    contents = {row["source_id"] for row in rows if rights.spelled(source) in rights.names(row)}
-    if not contents:
+    _, found = without({rights.spelled(source)}, rows)
+    if not found:
         known = {row[column] for row in rows for column in ("source", "subject", "provenance") if row[column]}
         near = difflib.get_close_matches(source, sorted(known), 3, cutoff=0.4)
         raise SteadyDancerError(
             f"No source or subject {source!r} in this dataset." + (f" Near: {', '.join(near)}." if near else ""),
-            "Name a source's relative path, its address or SHA-256, or a subject, as the manifest has it.",
+            "Name a source's relative path, its provenance or SHA-256, or a subject, as the manifest has it.",
         )
-    before = 0
+    return found
+
+
+def without(names: Set[str], rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows that stay, and those that go: which ``names`` (:func:`rights.spelled`) name by a source's relative path,
+    provenance, SHA-256 or subject, all rows of the same contents, and all of sources that show the same pictures
+    somewhere (``group``), for these may be copies of it.
+    """
+    contents, before = {row["source_id"] for row in rows if not names.isdisjoint(rights.names(row))}, 0
     while len(contents) > before:
         before = len(contents)
         groups = {row["group"] for row in rows if row["source_id"] in contents} - {None}
         contents |= {row["source_id"] for row in rows if row["group"] in groups}
-    return [row for row in rows if row["source_id"] in contents]
+    return (
+        [row for row in rows if row["source_id"] not in contents],
+        [row for row in rows if row["source_id"] in contents],
+    )
+
+
+def opted_out(work: Workspace) -> set[str]:
+    """What the work folder's opt-out list names."""
+    return set(rights.policy(Rights(), work.opt_out).opted_out)
+
+
+def home_of(committed: Commit) -> Workspace | None:
+    """The work folder that the commit lies in, or one of those it was made from; None where there is none."""
+    waiting, seen = [committed.uri], set()
+    while waiting:
+        uri = waiting.pop(0)
+        seen.add(uri)
+        if storage.is_local(uri):
+            folder = Path(storage.opened(uri)[1]).parent
+            if (config := owning_config(folder)) is not None:
+                return Workspace(folder, config["store"])
+        try:
+            commit = commits.read_record(uri)
+        except SteadyDancerError:
+            continue
+        waiting += [above for parent in commit.parents if (above := commit.parent_uri(parent)) not in seen]
+    return None
 
 
 def _opt_out(path: Path, lines: Sequence[str]) -> None:
@@ -108,7 +148,6 @@ def _opt_out(path: Path, lines: Sequence[str]) -> None:
 
 def _holders(committed: Commit, work: Workspace) -> tuple[list[Commit], list[str]]:
     """The dataset, the datasets it was made of, and what descends from any of them."""
-    places = [work.folder] if work.store is None else [work.folder, work.store]
     found, unclear, waiting, seen = {committed.uri: committed}, set(), [committed], {committed.id}
     while waiting:
         held_by = waiting.pop()
@@ -119,14 +158,21 @@ def _holders(committed: Commit, work: Workspace) -> tuple[list[Commit], list[str
                     ancestor = commits.read_record(held_by.parent_uri(parent))
                 except NotCommitted:
                     continue
+                except CorruptArtifact:
+                    unclear.add(held_by.parent_uri(parent))
+                    continue
                 if ancestor.id == parent.id:
                     found[ancestor.uri] = ancestor
                     waiting.append(ancestor)
     for name in seen:
-        below, damaged = descendants(name, *places)
+        below, damaged = descendants(name, *_places(work))
         found |= {commit.uri: commit for commit in below}
         unclear |= set(damaged)
     return sorted(found.values(), key=lambda commit: commit.uri), sorted(unclear)
+
+
+def _places(work: Workspace) -> list[Path | str]:
+    return [work.folder] if work.store is None else [work.folder, work.store]
 
 
 def _gates(committed: Commit) -> Gates:
@@ -136,10 +182,10 @@ def _gates(committed: Commit) -> Gates:
     return Gates(tuple(Gate(**gate) for gate in content["gates"]), tiers, content["base_tier"], content["about"])
 
 
-def forget_source(source: str, place: str, out: str, *, work: str | Path, purge: bool = False) -> None:
+def forget_source(source: str, place: str, out: str, *, work: str | Path | None = None, purge: bool = False) -> None:
     """The command: :func:`forget`, and what is to be done about all that still holds the source.
 
-    The work folder is the one the dataset lies in, else ``work``. Raises UsageError if that is none.
+    The work folder is :func:`home_of` the dataset, else ``work``. Raises UsageError if that is none.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -147,11 +193,13 @@ def forget_source(source: str, place: str, out: str, *, work: str | Path, purge:
     committed = commits.read(place)
     if committed.kind != "dataset":
         raise SteadyDancerError(f"{place} is a commit of kind {committed.kind}, a dataset is expected.")
-    folders = [*([committed.path.parent] if storage.is_local(committed.uri) else []), Path(work).expanduser()]
-    folder = next((f.absolute() for f in folders if owning_config(f) is not None), None)
-    if folder is None:
-        raise UsageError(f"{work} is no work folder.", f"Name the one that {place} was curated in: work=...")
-    workspace = Workspace(folder, owning_config(folder)["store"])
+    workspace = home_of(committed)
+    if workspace is None:
+        folder = None if work is None else Path(work).expanduser().absolute()
+        if folder is None or (owned := owning_config(folder)) is None:
+            what = f"{place} lies in no work folder" if folder is None else f"{folder} is no work folder"
+            raise UsageError(f"{what}.", f"Name the one that {place} was curated in: work=...")
+        workspace = Workspace(folder, owned["store"])
     done, console = forget(source, committed, out, workspace, purge=purge), Console()
 
     def say(text: str) -> None:
@@ -164,11 +212,19 @@ def forget_source(source: str, place: str, out: str, *, work: str | Path, purge:
     say("[yellow]still made from it[/], until you delete them:")
     for commit in done.still_held:
         say(f"  {commit.kind:<12}{commit.id[:12]} {escape(commit.uri)}")
+    for commit in done.may_hold:
+        what = "[yellow]made from what is no longer there: may hold it[/]"
+        say(f"  {commit.kind:<12}{commit.id[:12]} {escape(commit.uri)} {what}")
     for uri in done.unclear:
         say(f"  [red]too damaged to tell[/] {escape(uri)}")
+    for path in done.reports:
+        say(f"  report      {escape(str(path))}: --purge deletes it")
     if purge:
-        say(f"purged {done.purged} intermediate files and folders of {escape(str(folder))}")
+        say(f"purged {done.purged} intermediate files and folders of {escape(str(workspace.folder))}")
     else:
         say(
             f"  units       {escape(str(workspace.units))} and {escape(str(workspace.cache))}: --purge deletes its part"
         )
+    say(f"searched: {escape(', '.join(map(str, _places(workspace))))}; what was copied elsewhere is not known")
+    if server := owning_config(workspace.folder)["tracking"]["uri"]:
+        say(f"[yellow]not searched:[/] reports that MLflow keeps at {escape(server)}")

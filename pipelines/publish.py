@@ -33,6 +33,7 @@ def publish(
     preview: Callable[[str], Path | None] = lambda clip: None,
     costs: Sequence[tuple] = (),
     refused: Path | None = None,
+    scratch: Path | None = None,
     replace: bool = False,
 ) -> Commit:
     """The committed dataset of judged ``rows``, with the clips that ``members`` gives of the kept ones.
@@ -40,14 +41,21 @@ def publish(
     ``values`` are the config's sections that identify a dataset (clip, pose, rights, curate, caption). ``previous`` is
     the dataset it follows, against which drift is told; ``never_again`` are source_ids that must not be in it. Raises
     DatasetRefused naming the rules that are broken; then nothing is committed, and its manifest and checks lie in the
-    folder ``refused``.
+    folder ``refused``. What is bound for a store is drafted in ``scratch``.
     """
     import pyarrow.parquet as pq
 
     clip, curate = values["clip"], values["curate"]
     meta = {**(meta or {}), "gates": json.loads(json.dumps(dataclasses.asdict(gates)))}
     with commits.write(
-        uri, "dataset", config=values, parents=parents, meta=meta, replace=replace, about=(REPORT, CHECKS, DATA_DOCS)
+        uri,
+        "dataset",
+        config=values,
+        parents=parents,
+        meta=meta,
+        replace=replace,
+        about=(REPORT, CHECKS, DATA_DOCS),
+        scratch=scratch,
     ) as folder:
         rows = dataset.write_shards(folder / dataset.SHARDS, rows, members, curate["shard_clips"], curate["shard_mb"])
         meta["funnel"] = dataset.funnel(rows)

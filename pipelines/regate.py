@@ -10,7 +10,9 @@ from infra.errors import SteadyDancerError
 from pipelines import dataset, publish
 from pipelines import gates as rules
 from pipelines.columns import COLUMNS, FAULTS
+from pipelines.forget import home_of, opted_out, without
 from pipelines.gates import Gates, judge
+from pipelines.ingest import rights
 from pipelines.work.stage import Row
 
 JUDGED_AGAIN = ("no_body", "not_scored", "not_stored", "spare", "duplicate")
@@ -20,12 +22,15 @@ OUTPUT = dict.fromkeys(column.name for column in COLUMNS if column.role == "outp
 
 def regate(committed: Commit, gates: Gates, out: str | Path) -> Commit:
     """The dataset that ``gates`` make of a committed one, at ``out``: every row with its new verdict, and shards with
-    the stored clips that are still kept. See :func:`judged_again` for clips that are not stored.
+    the stored clips that are still kept. See :func:`judged_again` for clips that are not stored. What the opt-out list
+    of the dataset's work folder names is left out.
 
     Raises SteadyDancerError where no clip is kept or ``out`` holds an artifact, DatasetRefused where a rule is broken;
     then nothing is committed.
     """
-    rows = judged_again(dataset.manifest_of(committed), gates)
+    home = home_of(committed)
+    listed = opted_out(home) if home is not None else set()
+    rows = judged_again(without(listed, dataset.manifest_of(committed))[0], gates)
     counts = dataset.funnel(rows)
     if not counts["kept"]:
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts["rejected"].items())
@@ -41,6 +46,7 @@ def regate(committed: Commit, gates: Gates, out: str | Path) -> Commit:
         parents=[committed],
         meta={key: value for key, value in committed.meta.items() if key not in ("gates", "funnel")},
         previous=committed,
+        never_again=set(filter(rights.is_hash, listed)),
     )
 
 
@@ -97,6 +103,8 @@ def regate_dataset(place: str, gates: str, out: str) -> None:
         raise SteadyDancerError(f"{place} is a commit of kind {committed.kind}, a dataset is expected.")
     made, console = regate(committed, judging, out), Console()
     show(made, console)
+    if left_out := len(dataset.manifest_of(committed)) - made.meta["funnel"]["found"]:
+        console.print(f"{left_out} left out: the work folder's opt-out list names them.", soft_wrap=True)
     rejected = made.meta["funnel"]["rejected"]
     told = {"not_scored": "were measured by their pictures alone", "not_stored": "were never stored"}
     for reason, why in told.items():

@@ -27,18 +27,21 @@ def scan_unit(config: Config, workspace: Workspace) -> Unit:
     return Unit("scan", "source_id", stages, workspace.units)
 
 
-def pose_unit(config: Config, workspace: Workspace, build: Callable[[Row], Any] = build_pose_estimator) -> Unit:
+def pose_unit(
+    config: Config,
+    workspace: Workspace,
+    build: Callable[[Row], Any] = build_pose_estimator,
+    *,
+    on_gpu: bool = False,
+) -> Unit:
     """A window -> its scores of people and bodies, pose.npz and preview.jpg. ``build`` makes the estimator from the
-    pose section.
+    pose section. ``on_gpu``: stages that can use a GPU ask Ray for one.
     """
-    import ray
-
     pose = config.pose
     settings = section_values(config, "pose")["pose"]
     operational = {key: value for key, value in pose.model_dump().items() if key not in settings}
     estimator = PerProcess(settings, build, operational)
-    on_gpu = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) > 0 and pose.device != "cpu"
-    posing = on_gpu and pose.estimator == "dwpose"
+    posing = on_gpu and pose.estimator == "dwpose" and pose.device != "cpu"
     stages = (
         ReadWindow(),
         CountPeople(estimator, pose.people_samples, on_gpu=posing),

@@ -8,6 +8,7 @@ from pipelines.checks.verdicts import judged_again, known_reasons
 from pipelines.columns import COLUMNS, POSE_SCORES, RIGHTS, SCAN_SCORES
 from pipelines.dataset import SPLIT_SOURCES
 from pipelines.gates import REACHED, Gates
+from pipelines.ingest.rights import is_date
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,6 @@ SHAPES = {
     "source": r"^(?!/)(?!\.\./)(?!.*/\.\./)",
     "bucket": r"^[1-9]\d*x[1-9]\d*$",
     "shard": r"^shard-\d{6}\.tar$",
-    "collected_at": r"^\d{4}-\d{2}-\d{2}",
 }
 IN_SETS = {
     "verdict": ("kept", "rejected"),
@@ -176,6 +176,7 @@ def _kept_rows(
         view.add(f"kept: {name} is there", gxe.ExpectColumnValuesToNotBeNull(column=name))
     for name in rights_required:
         view.add(f"kept: {name} is there (rights)", gxe.ExpectColumnValuesToNotBeNull(column=name))
+    view.holds("kept: collected_at is a date", [text is None or is_date(text) for text in kept["collected_at"]])
     view.add("kept: no reason", gxe.ExpectColumnValuesToBeNull(column="reason"))
     exact = (
         ("kept: reached pose", "reached", "pose"),

@@ -23,6 +23,9 @@ DEAD_SECONDS = 3600.0
 SLOWEST_STORE = 1e6
 """Bytes a second that a store must give at least."""
 
+MARK_BYTES = 2**20
+"""Bytes per mark in the file that counts what was added to the cache."""
+
 _BLOCK = 8 * 2**20
 
 
@@ -33,12 +36,18 @@ class SourceChanged(SteadyDancerError):
 def local(row: Row) -> Path:
     """A local file with the content of the source of ``row``.
 
-    Reads ``path`` (a local path, or an address such as s3://bucket/name), ``source_id`` and ``cache`` (a folder of this
-    machine for copies of what is not local). Any number of processes may ask for the same. Raises SourceChanged,
-    FileNotFoundError, or SteadyDancerError where the store refuses.
+    Reads ``path`` (a local path, or an address such as s3://bucket/name), ``source_id``, ``source_bytes`` and ``cache``
+    (a folder of this machine for copies of what is not local). Of what is local only the size is compared, and what
+    is gone is left to the decoder to say. Any number of processes may ask for the same. Raises SourceChanged,
+    FileNotFoundError (a store), or SteadyDancerError where the store refuses.
     """
     if storage.is_local(row["path"]):
-        return Path(row["path"])
+        path, expected = Path(row["path"]), row.get("source_bytes")
+        if expected is not None and path.is_file() and (size := path.stat().st_size) != expected:
+            raise SourceChanged(
+                f"{row['source']} has {size} bytes now, {expected} when it was listed.", "Curate again."
+            )
+        return path
     cache, uri, source_id = Path(row["cache"]), row["path"], row["source_id"]
     target = _place(cache, source_id, uri)
     with storage.locked(cache / f".{source_id[:2]}.lock"):
@@ -91,9 +100,22 @@ def _download(uri: str, cache: Path | None, expected: str | None) -> tuple[str, 
                 Path(copy.name).rename(place)
         finally:
             Path(copy.name).unlink(missing_ok=True)
-    if cache is not None:
+    if cache is not None and _much_was_added(cache, size):
         make_room(cache)
     return found, size
+
+
+def _much_was_added(cache: Path, size: int) -> bool:
+    """Whether enough was downloaded since this was last true. A file counts it, a mark per MARK_BYTES, at least one per
+    download, for the processes that download are many and short-lived.
+    """
+    count = cache / ".added"
+    with count.open("ab") as file:
+        file.write(b"." * max(1, size // MARK_BYTES))
+    if count.stat().st_size < CACHE_BYTES / 32 / MARK_BYTES:
+        return False
+    count.write_bytes(b"")
+    return True
 
 
 def make_room(cache: Path, bound: int | None = None) -> None:

@@ -42,7 +42,7 @@ class Policy:
     def _lacks(self, row: Row) -> str | None:
         if missing := [column for column in self.required if not row.get(column)]:
             return f"its metadata lacks {', '.join(missing)}"
-        if (date := row.get("collected_at")) and not _is_date(date):
+        if (date := row.get("collected_at")) and not is_date(date):
             return f"collected_at is no ISO 8601 date: {date!r}"
         return None
 
@@ -71,8 +71,12 @@ def names(row: Row) -> Iterable[str]:
 def spelled(name: str) -> str:
     """One spelling of a name: accents composed, no spaces around it, no ./ before a path, hashes in small letters."""
     name = unicodedata.normalize("NFC", name.strip()).removeprefix("./")
-    is_hash = len(name) == 64 and not set(name.lower()) - set("0123456789abcdef")
-    return name.lower() if is_hash else name
+    return name.lower() if is_hash(name) else name
+
+
+def is_hash(name: str) -> bool:
+    """Whether a name is a content's SHA-256."""
+    return len(name) == 64 and not set(name.lower()) - set("0123456789abcdef")
 
 
 def _lines(place: str) -> list[str]:
@@ -89,7 +93,8 @@ def _lines(place: str) -> list[str]:
     return [spelled(line) for line in content.decode("utf-8-sig", "replace").split("\n")]
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
+    """Whether ``collected_at`` may be so: an ISO 8601 date (2024-01-31, 20240131), with or without a time of day."""
     try:
         datetime.fromisoformat(text)
     except ValueError:

@@ -209,10 +209,12 @@ def _sources_of(line: Line, table: str, found: dict[str, Source], by_name: dict[
         return
     if not storage.is_local(path):
         try:
-            where, name = _address(path), posixpath.basename(path.partition("?")[0])
-        except SteadyDancerError as error:
+            path = _address(path).removeprefix("file://")  # local:///a.mp4 is a file of this machine too
+        except (SteadyDancerError, TypeError, AttributeError) as error:  # the latter: dir://, reference:// alone
             yield _wrong(line, table, str(error).splitlines()[0])
             return
+    if not storage.is_local(path):
+        where, name = path, posixpath.basename(path.partition("?")[0])
     elif not storage.is_local(table) and path.startswith("/"):
         yield _wrong(line, table, "a table on a store cannot name files of this machine")
         return

@@ -16,6 +16,8 @@ LEAST_SPREAD = 0.25
 """Pixels: flow is no more exact than this."""
 MOVING = 0.05
 """Picture heights per second: slower is still."""
+LEAST_SECONDS = 1e-3
+"""Times of frames are no more exact than this."""
 SMOOTH_SECONDS = 0.5
 """A camera's intended motion changes more slowly than this (standard deviation of the smoothing)."""
 
@@ -90,7 +92,8 @@ def shake(steps: np.ndarray, seconds: np.ndarray) -> float:
     ``steps`` (n, 4): shift in x and y, turn and zoom (:class:`Moved`) between following pictures; ``seconds`` (n,).
     """
     speed = steps / seconds[:, None]
-    smooth = gaussian_filter1d(speed, SMOOTH_SECONDS / float(np.median(seconds)), axis=0, mode="nearest")
+    usual = max(LEAST_SECONDS, float(np.median(seconds)))
+    smooth = gaussian_filter1d(speed, SMOOTH_SECONDS / usual, axis=0, mode="nearest")
     return float(np.sqrt(((speed - smooth) ** 2).sum(axis=1).mean()))
 
 

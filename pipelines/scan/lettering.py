@@ -55,7 +55,7 @@ def _ink(luma: np.ndarray, strokes: np.ndarray, box: np.ndarray) -> float:
 
 def _letters(strokes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of blobs that may be letters: boxes (n, 4) left, top, width, height, and their areas (n,)."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8, ltype=cv2.CV_16U)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8, ltype=cv2.CV_32S)
     left, top, width, height, area = stats[1:].T
     filled = area / (width * height)
     alike = (

@@ -112,7 +112,7 @@ def shrink(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         plane = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
         plane = cv2.resize(plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA)
     if plane.shape == size:
-        return plane
+        return np.ascontiguousarray(plane)  # a decoder pads its lines, and optical flow takes none that are
     larger = plane.shape[0] >= 2 * height or plane.shape[1] >= 2 * width  # one side only: pixels far from square
     return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA if larger else cv2.INTER_LINEAR)
 

@@ -185,7 +185,7 @@ class Recorder:
         times = self._times
         if times:
             step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-            signs = shots.cut_signs(np.stack(self._tiny), 1 / step if step > 0 else 30.0)
+            signs = shots.cut_signs(np.stack(self._tiny), 1 / max(step, MOMENT) if step > 0 else 30.0)
             flashed = shots.flashes(np.array(self._brightness), np.array(times))
             cuts = shots.without_flashes(self._cuts.cuts(), signs, flashed)
             bounds = [times[0], *(times[number] for number in cuts), times[-1] + step]

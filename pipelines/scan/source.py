@@ -14,8 +14,16 @@ LONGEST_GAP = 1.0
 """Seconds without a frame that end a span: something is missing, or nothing was shown."""
 KEY_FRAMES = 6
 """Key frames on which bars are looked for before the source is decoded."""
-DECODED_PER_SECOND = 10e6
-"""Pixels of video that even a slow machine decodes in a second: the deadline of a source."""
+DECODED_PER_SECOND = 30e6
+"""Pixels of video that even a slow machine scans in a second, 14 frames of 1080p: the deadline of a source."""
+LEAST_BITS = 0.005
+"""Bits a pixel that a video takes at least: so much can a file hold, whatever its header says. 1080p at 30 fps with
+hardly anything that moves takes 0.02 (1 Mbit/s); what takes less is decoded much faster too.
+"""
+LONGEST_SCAN = 12 * 3600.0
+"""Seconds. Nobody waits longer for one file: 1080p at 30 fps for three hours, 4K for three quarters of one."""
+LAST_MOMENT = 30 * 86400.0
+"""Seconds. No source is longer than a month: a later time is damage."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,11 @@ class Probe(Stage):
     writes: ClassVar = (
         "container", "codec", "width", "height", "rotation", "source_fps", "declared_frames", "fault", "error",
     )  # fmt: skip
+
+    def seconds_allowed(self, row: Row) -> float:
+        from pipelines.ingest import fetching
+
+        return self.deadline + fetching.seconds(row)
 
     def __call__(self, row: Row) -> Row:
         from model import video
@@ -65,10 +78,15 @@ class Scan(Stage):
     memory: ClassVar = 1 * 2**30
 
     def seconds_allowed(self, row: Row) -> float:
-        """Twice over, since a source may be decoded again with other bars. The size of a file bounds its frames."""
-        frames = row.get("declared_frames") or row.get("source_bytes", 0) / 500
-        pixels = frames * row.get("width", 1920) * row.get("height", 1080)
-        return self.deadline + 2 * pixels / DECODED_PER_SECOND
+        """Twice over, since a source may be decoded again with other bars. Headers may say anything, the size of a
+        file bounds what it holds. Getting the file comes on top: its copy may have been removed since it was probed.
+        """
+        from pipelines.ingest import fetching
+
+        pixels = (row.get("source_bytes") or 0) * 8 / LEAST_BITS
+        if row.get("declared_frames"):
+            pixels = min(pixels, row["declared_frames"] * row["width"] * row["height"])
+        return min(self.deadline + 2 * pixels / DECODED_PER_SECOND, LONGEST_SCAN) + fetching.seconds(row)
 
     def __call__(self, row: Row) -> Row:
         if row.get("fault"):
@@ -168,6 +186,9 @@ class _Pass:
         self._broken = False
         if self.times and raw.time <= self.times[-1]:
             self.damage = f"its times run backwards after {self.decoded} frames"
+            return False
+        if raw.time > LAST_MOMENT:
+            self.damage = f"its times leap to {raw.time:g} s after {self.decoded} frames"
             return False
         if self.times and raw.time - self.times[-1] > LONGEST_GAP:
             self._end_span(broken=True)

@@ -1,15 +1,21 @@
 """Damaged files through the scan stages: `python tests/campaigns/damaged_files.py CORPUS [--files N] [--seed N]`.
 
 Makes N damaged files (300) of the good ones in the folder CORPUS and of two longer ones made of them: cut off, cut out,
-bits flipped, another container's head, headers fuzzed. Each goes through the scan stages in a guarded process with its
-deadline. It must end as quarantined with a reason, or scored with its count of corrupt frames; a fault of the work
-(crashed, timed out, failed) is a breach. The good files among them must give exactly what they give alone. Prints a
-table; exits 1 on any breach.
+bits flipped, another container's head, headers fuzzed; and AVI headers that lie and texts that name another file. Each
+goes through the scan stages in a guarded process with its deadline. It must end as quarantined with a reason, or scored
+with its count of corrupt frames; a fault of the work (crashed, timed out, failed) is a breach, and so is a value that
+does not fit the manifest. The good files among them must give exactly what they give alone. Prints a table; exits 1 on
+any breach.
 """
 
 import argparse
+import functools
 import hashlib
+import io
 import json
+import math
+import shutil
+import struct
 import sys
 import tempfile
 import time
@@ -25,7 +31,8 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from model import video
-from pipelines.columns import RETRIED
+from pipelines.columns import COLUMNS, RETRIED
+from pipelines.dataset import write_manifest
 from pipelines.scan.previews import SaveStrip
 from pipelines.scan.source import Probe, Scan
 from pipelines.scan.window_scores import ScoreWindow
@@ -77,7 +84,43 @@ def wrong_container(data: bytes, draw: np.random.Generator) -> bytes:
     return head + data if draw.random() < 0.5 else head + data[len(head) :]
 
 
-DAMAGES = (cut_off, cut_out, flip_bits, flip_bits, fuzz_header, fuzz_header, wrong_container)
+@functools.cache
+def small_avi() -> bytes:
+    made = io.BytesIO()
+    with av.open(made, "w", format="avi") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 96, "yuvj420p"
+        picture = np.random.default_rng(0).integers(0, 255, (12, 8, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+        for k in range(150):
+            image = np.roll(picture, k, axis=1)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+    return made.getvalue()
+
+
+def lying_header(data: bytes, draw: np.random.Generator) -> bytes:
+    """A sound AVI file in place of ``data``; what its headers say of times, rates, counts and sizes is made up."""
+    changed = bytearray(small_avi())
+    main, stream = changed.index(b"avih") + 8, changed.index(b"strh") + 8
+    format_ = changed.index(b"strf") + 8
+    places = [main, main + 16, main + 32, main + 36, *range(stream + 20, stream + 48, 4), format_ + 4, format_ + 8]
+    for place in draw.choice(places, int(draw.integers(1, 4)), replace=False):
+        value = int(draw.choice([0, 1, 25, 10**9, 2**31 - 1, 2**31, 0xF0000000, 2**32 - 1, draw.integers(2**32)]))
+        struct.pack_into("<I", changed, place, value)
+    return bytes(changed)
+
+
+def names_another(data: bytes, draw: np.random.Generator) -> bytes:
+    """A text that makes FFmpeg show the file VICTIM."""
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{VICTIM}\n#EXT-X-ENDLIST\n"
+    return str(draw.choice([f"ffconcat version 1.0\nfile {VICTIM}\n", hls])).encode()
+
+
+VICTIM = "victim.mkv"
+DAMAGES = (
+    *(cut_off, cut_out, flip_bits, flip_bits, fuzz_header, fuzz_header, wrong_container),
+    *(lying_header, names_another),
+)
 
 
 def longer_ones(sources: list[Path], folder: Path) -> list[Path]:
@@ -142,6 +185,24 @@ def breach(work: Work) -> str | None:
     return None
 
 
+def unfit(work: Work, manifest: Path) -> str | None:
+    """What of the rows cannot stand in a manifest; None: nothing."""
+    for row in work.rows:
+        for column in COLUMNS:
+            value = row.get(column.name)
+            if isinstance(value, int | float) and not (
+                math.isfinite(value)
+                and (column.low is None or value >= column.low)
+                and (column.high is None or value <= column.high)
+            ):
+                return f"{column.name} is {value}"
+    try:
+        write_manifest(manifest, work.rows)
+    except Exception as error:  # noqa: BLE001  whatever it is, it would end a curation
+        return f"no manifest can be written ({error})"
+    return None
+
+
 def facts(work: Work) -> str:
     return json.dumps([work.rows, work.files, work.fault], sort_keys=True)
 
@@ -154,6 +215,7 @@ def campaign(sources: list[Path], count: int, seed: int, console: Console, good_
         (folder / "made").mkdir()
         sources = [*sources, *longer_ones(sources, folder)]
         made = damage(sources, folder / "made", count, seed)
+        shutil.copy(folder / "long.mkv", folder / "made" / VICTIM)
         alone = {}
         for number, path in enumerate(sources[:good_ones]):
             guard = Guard()
@@ -165,8 +227,10 @@ def campaign(sources: list[Path], count: int, seed: int, console: Console, good_
             work = scanned(guard, path, folder / f"out-{number}")
             longest = max(longest, time.monotonic() - began)
             ends[path.stem.split("-")[1]][verdict(work)] += 1
-            if wrong := breach(work):
+            if wrong := breach(work) or unfit(work, folder / "manifest.parquet"):
                 breaches.append(f"{path.name}: {wrong}")
+            if names_another.__name__ in path.stem and verdict(work) != "unreadable":
+                breaches.append(f"{path.name}: what another file shows was read")
             if number % GOOD_EVERY == GOOD_EVERY - 1 or number == count - 1:
                 good = list(alone)[number // GOOD_EVERY % len(alone)]
                 if facts(scanned(guard, good, folder / f"good-{number}")) != alone[good]:

@@ -266,3 +266,11 @@ def test_a_moved_work_folder_keeps_its_lineage(tmp_path):
     (tmp_path / "old").rename(tmp_path / "new")
     child = commits.read(tmp_path / "new/child")
     assert commits.read(child.parent_uri(child.parents[0])).id == parent.id
+
+
+def test_what_goes_to_a_store_is_drafted_where_the_caller_says(tmp_path):
+    scratch, uri = tmp_path / "scratch", f"memory://{uuid.uuid4().hex}/a"
+    with commits.write(uri, "dataset", scratch=scratch) as folder:
+        (folder / "a").write_bytes(b"a")
+        assert folder.parent == scratch
+    assert remains(scratch) == [] and commits.verify(uri).files["a"]["bytes"] == 1

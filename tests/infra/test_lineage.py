@@ -7,7 +7,7 @@ from rich.console import Console
 
 from infra import commits
 from infra.commits import NotCommitted
-from infra.lineage import descendants, lineage
+from infra.lineage import descendants, lineage, orphans
 
 
 def put(uri, text, *parents):
@@ -79,6 +79,21 @@ def test_descendants_are_found_over_any_number_of_steps_also_damaged_ones(chain)
     (chain / "stage1/COMMIT.json").write_text("{half")
     below, damaged = descendants(dataset.id, chain)
     assert [commit.kind for commit in below] == ["encoded"] and damaged == [f"{chain}/stage1"]
+
+
+def test_what_was_made_from_something_that_is_no_longer_there(chain, tmp_path_factory):
+    away = put(tmp_path_factory.mktemp("away") / "sample", "p")
+    put(chain / "other", "o", away)
+    assert orphans(chain) == []
+    (chain / "dataset").rename(chain / "moved")
+    assert orphans(chain) == []  # it is known by its id
+    (chain / "moved").rename(away.path.parent / "moved")
+    put(chain / "dataset", "another")
+    put(chain / "evaluation", "e", commits.read(chain / "stage1"))
+    assert [commit.kind for commit in orphans(chain)] == ["encoded", "evaluation", "stage1"]
+    (away.path / "COMMIT.json").unlink()
+    assert [commit.kind for commit in orphans(chain)] == ["encoded", "evaluation", "other", "stage1"]
+    assert len(orphans(chain, but=("sample",))) == 3
 
 
 def test_descendants_on_an_object_store(chain):

@@ -108,3 +108,17 @@ def test_a_damaged_owner_file_is_told(tmp_path):
     (tmp_path / "w/config.yaml").write_text("chain: [")
     with pytest.raises(SteadyDancerError, match=r"config\.yaml is damaged"):
         claim(load(tmp_path / "w")).__enter__()
+
+
+def test_what_only_curation_reads_may_change_in_a_folder_that_holds_commits(tmp_path):
+    with claim(load(tmp_path / "w", "sources=videos")) as workspace:
+        chain = workspace.chain_id
+        with commits.write(workspace.dataset, "dataset"):
+            pass
+    changes = ("sources=[videos,more]", "curate.gates=humanvid", "rights.required=[licence]", "caption.max_words=40")
+    with claim(load(tmp_path / "w", *changes)) as workspace:
+        assert workspace.chain_id == chain
+    assert config_for([f"work={tmp_path / 'w'}"]).curate.gates == "humanvid"
+    for change in (("seed=1", *changes), changes[1:]):  # another seed; the rendered corpus in place of the videos
+        with pytest.raises(UsageError, match="belongs to another config"), claim(load(tmp_path / "w", *change)):
+            pass

@@ -1,5 +1,6 @@
 """Reading and writing video: what is shown when, which way up, and what is refused."""
 
+import struct
 from fractions import Fraction
 
 import av
@@ -253,3 +254,82 @@ def test_absurd_sizes_and_pictures_are_refused(tmp_path, monkeypatch):
     (tmp_path / "b.mp4").write_bytes(cv2.imencode(".jpg", coded(0))[1].tobytes())
     with pytest.raises(video.UnreadableVideo, match="picture"):
         video.probe(tmp_path / "b.mp4")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile victim.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nvictim.mp4\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_file_that_shows_another_is_refused(tmp_path, text):
+    video.write(tmp_path / "victim.mp4", [coded(k) for k in range(4)], 25)
+    (tmp_path / "liar.m3u8").write_text(text)
+    with av.open(str(tmp_path / "liar.m3u8"), container_options={"allowed_extensions": "ALL"}) as container:
+        assert next(container.decode(video=0)).width == 160, "FFmpeg follows it"
+    for read in (video.probe, lambda p: next(video.frames(p)), lambda p: video.key_frames(p, 1)):
+        with pytest.raises(video.UnreadableVideo, match="its container is"):
+            read(tmp_path / "liar.m3u8")
+
+
+def test_numbered_pictures_are_no_video(tmp_path):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"a{number}.png"), coded(number))
+    with pytest.raises(video.UnreadableVideo):
+        video.probe(tmp_path / "a%d.png")
+
+
+@pytest.mark.parametrize(("angle", "rotation"), [(44, 0), (100, 90), (-80, 270), (170, 180)])
+def test_any_angle_is_the_nearest_quarter_turn(tmp_path, angle, rotation):
+    path = stretched(tmp_path / "a.mp4", Fraction(1), angle)
+    info = video.probe(path)
+    assert info.rotation == rotation
+    assert (info.width, info.height) == ((96, 128) if rotation % 180 else (128, 96))
+    assert next(video.frames(path))[1].shape[:2] == (info.height, info.width)
+    assert video.upright_size(next(video.raw_frames(path))) == (info.height, info.width)
+
+
+def test_a_matrix_of_zeros_turns_nothing(tmp_path):
+    path = stretched(tmp_path / "a.mp4", Fraction(1), 90)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 36] = bytes(36)
+    path.write_bytes(data)
+    assert video.probe(path).rotation == 0
+
+
+@pytest.mark.parametrize("frames", [41, 0xF0000000])
+def test_declared_frames_are_those_that_fit_the_file(tmp_path, frames):
+    path = lying(tmp_path / "a.avi", 32, frames)
+    assert video.probe(path).declared_frames == (frames if frames == 41 else 0)
+
+
+@pytest.mark.parametrize("rate", [1001, 1_000_000_000, 0xFFFFFFFF])
+def test_absurd_rates_are_refused(tmp_path, rate):
+    with pytest.raises(video.UnreadableVideo, match="frames a second, up to 1000"):
+        video.probe(lying(tmp_path / "a.avi", 24, rate))
+
+
+def lying(path, place: int, value: int):
+    """An AVI file whose stream header says ``value`` at ``place``: 20 scale, 24 rate, 32 frames."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 96, "yuvj420p"
+        for _ in range(4):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(cornered(), format="rgb24")):
+                container.mux(packet)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"strh") + 8 + place, value)
+    path.write_bytes(data)
+    return path
+
+
+def test_what_decord_cannot_read_is_picked_too(tmp_path):
+    images = [np.full((64, 48, 3), 10 * k, np.uint8) for k in range(20)]
+    path = video.write(tmp_path / "a.mp4", images, 16)
+    picked = video.pick(path, [15, 0, 7, 7])
+    assert picked.shape == (4, 64, 48, 3)
+    assert np.allclose(picked.mean(axis=(1, 2, 3)), [150, 0, 70, 70], atol=3)
+    with pytest.raises(video.UnreadableVideo, match="20"):
+        video.pick(path, [20])

@@ -42,6 +42,17 @@ def test_a_local_path_passes(tmp_path):
     assert fetching.local({"path": str(tmp_path / "a.mp4")}) == tmp_path / "a.mp4"
 
 
+def test_a_local_file_of_another_size_than_when_it_was_listed_is_refused(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"listed")
+    (listed,) = describe(find([tmp_path]))
+    assert fetching.local(listed) == tmp_path / "a.mp4"
+    (tmp_path / "a.mp4").write_bytes(b"replaced")
+    with pytest.raises(fetching.SourceChanged, match=r"a\.mp4 has 8 bytes now, 6 when"):
+        fetching.local(listed)
+    (tmp_path / "a.mp4").unlink()
+    assert fetching.local(listed) == tmp_path / "a.mp4"  # the decoder says it without the path
+
+
 def test_describing_keeps_the_copy_that_fetching_gives(rows, opened):
     path = fetching.local(rows[0])
     assert path.read_bytes() == b"a.mp4" * 1000 and path.name == f"{rows[0]['source_id']}.mp4" and opened == []
@@ -74,6 +85,21 @@ def test_the_copies_not_used_for_longest_make_room(rows, tmp_path):
     fetching.local(rows[2])
     fetching.make_room(tmp_path / "cache", 0)  # what was asked for just now stays
     assert copies(tmp_path) == [f"{rows[2]['source_id']}.mp4"]
+
+
+def test_room_is_made_once_in_a_while_and_what_is_beyond_the_bound_stays_small(store, tmp_path, monkeypatch):
+    looks, make_room = [], fetching.make_room
+    monkeypatch.setattr(fetching, "make_room", lambda *args: looks.append(1) or make_room(*args))
+    monkeypatch.setattr(fetching, "IN_USE_SECONDS", 0.0)
+    monkeypatch.setattr(fetching, "MARK_BYTES", 1000)
+    monkeypatch.setattr(fetching, "CACHE_BYTES", 32 * 20_000)  # looked at every 20,000 bytes, of 5,000 each
+    for number in range(24):
+        fsspec.filesystem("memory").pipe_file(f"{store}/{number}.mp4", b"%05d" % number * 1000)
+        fetching.content(f"{store}/{number}.mp4", tmp_path / "cache")
+    assert len(looks) == 6 and len(copies(tmp_path)) == 24
+    monkeypatch.setattr(fetching, "CACHE_BYTES", 50_000)
+    fetching.content(f"{store}/a.mp4", tmp_path / "cache")
+    assert len(copies(tmp_path)) == 10
 
 
 def test_what_is_larger_than_the_cache_is_hashed_and_not_kept(store, tmp_path, monkeypatch):

@@ -14,8 +14,10 @@ from infra.errors import SteadyDancerError, UsageError
 from infra.schema import Rights
 from infra.workspace import Workspace, held
 from pipelines import dataset, publish, shards
-from pipelines.forget import forget, forget_source, rows_of
+from pipelines.forget import forget, forget_source, home_of, rows_of
+from pipelines.gates import HAS_BODY, Gate, Gates
 from pipelines.ingest import rights
+from pipelines.regate import regate
 from pipelines.work.guard import Work
 from pipelines.work.ledger import Ledger, Record, Segment, new_run
 
@@ -155,6 +157,30 @@ def test_all_that_still_holds_it_is_listed(work, tmp_path):
     assert forget("world0/plain.mp4", first.commit, tmp_path / "4", work).unclear == [str(work.folder / "stage1")]
 
 
+def test_what_was_forgotten_before_does_not_come_back_from_an_older_dataset(work, tmp_path, monkeypatch):
+    told, validate = [], publish.validation.validate
+    monkeypatch.setattr(
+        publish.validation, "validate", lambda *a, **o: told.append(o["never_again"]) or validate(*a, **o)
+    )
+    old = commits.read(work.dataset)
+    one = forget("Zoë Quill", old, tmp_path / "one", work).commit
+    two = forget("world0/fourth.mp4", old, tmp_path / "two", work).commit
+    loose = Gates((Gate("brightness", "too_dark", min=1.0), HAS_BODY))
+    for made in (two, regate(old, loose, tmp_path / "three"), regate(one, loose, tmp_path / "four")):
+        assert set(by_name(made)) == set(ROWS) - {"low", "two", "fourth"}
+        assert not [name for name in ("Zoë Quill", ROWS["fourth"]["source_id"]) if name.encode() in everything(made)]
+    ids = [{ROWS[name]["source_id"] for name in names} for names in (("low", "two"), ("low", "two", "fourth"))]
+    assert told == [ids[0], ids[1], ids[1], ids[1]]
+
+
+def test_what_was_made_from_a_dataset_that_was_replaced_may_hold_it(work, tmp_path):
+    rows = [made for name, made in ROWS.items() if name not in ("low", "two")]
+    new = publish.publish(work.dataset, rows, GATES, files(tmp_path), CONFIG, replace=True)
+    done = forget("world0/fourth.mp4", new, tmp_path / "new", work)
+    assert [commit.kind for commit in done.still_held] == ["dataset"]
+    assert [commit.kind for commit in done.may_hold] == ["encoded", "checkpoint"]
+
+
 def test_where_no_clip_would_be_left_it_says_so_and_still_opts_out(work, tmp_path):
     everyone = "https://example.org/1"
     with pytest.raises(SteadyDancerError, match="No clip of .* is left"):
@@ -189,6 +215,7 @@ def test_purging_deletes_its_part_of_the_work_folder_and_no_other(work, tmp_path
         unit(work, "scan-1", low["source_id"], [{"clip_id": "window of other settings"}]),
         unit(work, "pose-1", low["clip_id"]),
         unit(work, "pose-2", "window of other settings"),
+        unit(work, "encode-1", f"{low['clip_id']}-{digest('an earlier version')}"),
     ]
     stays = [unit(work, "scan-1", plain["source_id"]), unit(work, "pose-1", plain["clip_id"])]
     for made, places in ((low, gone), (plain, stays)):
@@ -203,7 +230,7 @@ def test_purging_deletes_its_part_of_the_work_folder_and_no_other(work, tmp_path
         "".join(json.dumps({"clip": made["clip_id"], "text": "turns"}) + "\n" for made in (low, plain)) + '{"half'
     )
     done = forget("Zoë Quill", commits.read(work.dataset), tmp_path / "new", work, purge=True)
-    assert done.purged == 4 and not any(p.exists() for p in gone) and all(p.exists() for p in stays)
+    assert done.purged == 5 and not any(p.exists() for p in gone) and all(p.exists() for p in stays)
     assert [one.identity for one in Ledger(work.units / "pose-1/ledger").refresh()] == [plain["clip_id"]]
     texts = [(work.units / "captions/captions.jsonl").read_text(), work.source_index.read_text()]
     assert [low["clip_id"] in texts[0], low["source_id"] in texts[1]] == [False, False]
@@ -215,6 +242,28 @@ def test_the_command_finds_the_work_folder_and_says_what_is_left_to_do(work, tmp
     said = capsys.readouterr().out
     assert "removed 2 rows of 2 sources, 1 of them stored clips" in said and "--purge" in said
     assert f"{work.folder}/stage1" in said and "Zoë Quill" in work.opt_out.read_text()
-    shutil.copytree(work.dataset, tmp_path / "alone/dataset")
-    with pytest.raises(UsageError, match="no work folder"):
-        forget_source("Zoë Quill", str(tmp_path / "alone/dataset"), str(tmp_path / "x"), work=tmp_path / "elsewhere")
+    assert f"searched: {work.folder};" in said
+
+
+def test_the_work_folder_is_that_of_a_parent_or_must_be_named(work, tmp_path, capsys):
+    one = forget("Zoë Quill", commits.read(work.dataset), tmp_path / "one/dataset", work).commit
+    two = forget("world0/fourth.mp4", one, tmp_path / "two/dataset", work).commit
+    assert home_of(two) == work
+    with commits.write(tmp_path / "alone/dataset", "dataset", config=two.config, meta=dict(two.meta)) as folder:
+        shutil.copytree(two.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(commits.COMMIT_FILE))
+    for named, message in ((None, "lies in no work folder"), (tmp_path / "elsewhere", "elsewhere is no work folder")):
+        with pytest.raises(UsageError, match=message):
+            forget_source("world0/fifth.mp4", str(tmp_path / "alone/dataset"), str(tmp_path / "x"), work=named)
+    forget_source("world0/fifth.mp4", str(tmp_path / "alone/dataset"), str(tmp_path / "x"), work=work.folder)
+    assert "world0/fifth.mp4" in work.opt_out.read_text() and (tmp_path / "x").exists()
+
+
+def test_reports_that_mlflow_keeps_are_told_and_purged(work, tmp_path, capsys):
+    report = work.folder / "mlartifacts/0/run/artifacts/report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("Zoë Quill")
+    (report.parent / "scores.parquet").write_text("scores")
+    forget_source("Zoë Quill", work.dataset, str(tmp_path / "one"))
+    assert f"report      {report}" in capsys.readouterr().out and report.exists()
+    forget_source("Zoë Quill", work.dataset, str(tmp_path / "two"), purge=True)
+    assert not report.exists() and (report.parent / "scores.parquet").exists()

@@ -46,7 +46,7 @@ def test_dates(date):
     assert judged(rights.policy(Rights()), row("a", collected_at=date)) == [(None, None)]
 
 
-@pytest.mark.parametrize("date", ["May 2024", "2024-13-01", "01/05/2024"])
+@pytest.mark.parametrize("date", ["yesterday", "May 2024", "2024-13-01", "01/05/2024"])
 def test_what_is_no_date_is_told(date):
     assert judged(rights.policy(Rights()), row("a", collected_at=date)) == [
         ("rights", f"collected_at is no ISO 8601 date: {date!r}")

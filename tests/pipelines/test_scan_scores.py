@@ -255,3 +255,9 @@ def test_scores_are_the_same_every_time(tmp_path):
     cv2.setNumThreads(threads)
     first.pop("signals"), again.pop("signals")
     assert first == again and len(first["fingerprint"]) == 16 * 8
+
+
+def test_a_grid_of_dots_is_no_text():
+    dots = np.zeros((480, 600), np.uint8)
+    dots[::2, ::2] = 255
+    assert lettering.text_map(dots).max() == 0, "72,000 blobs: more than 16 bits can number"

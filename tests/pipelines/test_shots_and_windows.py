@@ -1,6 +1,7 @@
 """Probing, cuts, damage and windows."""
 
 import io
+import struct
 
 import av
 import numpy as np
@@ -9,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import video
-from pipelines.scan.camera import Moved
+from pipelines.dataset import read_manifest, write_manifest
+from pipelines.scan.camera import Moved, shake
+from pipelines.scan.pictures import Geometry, Planes
 from pipelines.scan.shots import CLEAR_CUT, Shot, cut_signs, flashes
-from pipelines.scan.signals import Pair, Signals
-from pipelines.scan.source import Probe, Scan
+from pipelines.scan.signals import Pair, Recorder, Signals
+from pipelines.scan.source import LONGEST_SCAN, Probe, Scan
 from pipelines.scan.window_scores import ScoreWindow
 from pipelines.scan.windows import MakeWindows, clip_id, liveliest
 from pipelines.work.stage import run
@@ -230,3 +233,70 @@ def test_what_follows_a_change_of_size_is_not_used(tmp_path):
     rows = scan(tmp_path / "two.ts")
     assert rows[0].get("fault") is None and max(row["shot_end"] for row in rows) <= 1.61
     assert rows[0]["source_frames"] == 40
+
+
+def motion_jpeg(path, turned=0):
+    """64 x 96, full range: the decoder pads the lines of such a narrow picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 96, "yuvj420p"
+        if turned:
+            stream.set_display_rotation(turned)
+        for k in range(40):
+            image = np.ascontiguousarray(texture(0, k)[:, :64])
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("turned", "size"), [(0, (96, 64)), (44, (96, 64)), (100, (64, 96))])
+def test_padded_lines_at_full_range_are_scanned_at_any_angle(tmp_path, turned, size):
+    (row,) = scan(motion_jpeg(tmp_path / "a.mp4", turned))
+    assert row.get("fault") is None and row["motion"] is not None
+    assert (row["height"], row["width"]) == size and row["crop"] == [0, 0, *size]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "fault"),
+    [(32, 0xF0000000, None), (24, 10**9, "unreadable"), (20, 0xFFFFFFFF, "damaged"), (20, 2000, "too_short")],
+)
+def test_headers_that_lie_cost_their_own_file_and_fit_the_manifest(tmp_path, place, value, fault):
+    path = motion_jpeg(tmp_path / "a.avi")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"strh") + 8 + place, value)
+    path.write_bytes(data)
+    rows = scan(path)
+    assert {row.get("fault") for row in rows} == {fault} and all(row["error"] for row in rows if fault)
+    write_manifest(tmp_path / "manifest.parquet", rows)
+    assert len(read_manifest(tmp_path / "manifest.parquet")) == len(rows)
+
+
+def test_frames_a_nanosecond_apart_take_no_memory():
+    geometry = Geometry(96, 128, 0, 1.0, (0, 0, 96, 128))
+    recorder = Recorder(geometry)
+    for k in range(9):
+        recorder.add(0.125 + (k - 5) * 1e-9, Planes(texture(0, k)[..., 0], None, True, "601"))
+    recorder.end_span(broken_before=False, broken_after=False)
+    assert len(recorder.signals.cut_signs) == 9 and max(recorder.signals.cut_signs) < CLEAR_CUT
+    assert shake(np.zeros((1, 4)), np.array([1e-9])) == 0
+
+
+def test_the_deadline_follows_what_a_file_can_hold(tmp_path):
+    def hours(**row):
+        row = {"path": str(tmp_path / "a.mp4"), "width": 1920, "height": 1080, "declared_frames": 0} | row
+        return Scan().seconds_allowed(row) / 3600
+
+    hour = {"declared_frames": 108_000, "source_bytes": 10**9}
+    assert 4 < hours(**hour) < 6, "14 frames a second, twice over"
+    assert hours(**hour | {"declared_frames": 2**31}) == LONGEST_SCAN / 3600
+    assert hours(source_bytes=10**8) < 4
+    assert hours(source_bytes=10**5, declared_frames=2**31) < 0.05
+    assert hours(source_bytes=10**15) == LONGEST_SCAN / 3600
+    assert Scan().seconds_allowed({"path": "a.mp4", "source_bytes": None}) == Scan.deadline
+
+
+@pytest.mark.parametrize("stage", [Probe(), Scan()])
+def test_a_source_from_a_store_has_the_time_to_get_here(stage):
+    row = {"source_bytes": 10**9, "declared_frames": 100, "width": 64, "height": 64}
+    here, there = (stage.seconds_allowed(row | {"path": path}) for path in ("/a.mp4", "s3://bucket/a.mp4"))
+    assert there - here > 900

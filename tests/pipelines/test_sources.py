@@ -268,12 +268,15 @@ def test_no_table_stops_the_rest(content, kind, tmp_path_factory):
 
 def test_a_table_on_a_store_names_its_neighbours_and_nothing_of_this_machine(tree, store):
     lines = [{"path": "a/x.MOV", "subject": "Bo"}, {"path": str(tree / "b.mp4")}, {"path": "../../b.mp4"}]
+    lines += [{"path": f"local://{tree}/b.mp4"}, {"path": f"file://{tree}/b.mp4"}, {"path": "dir:///etc/b.mp4"}]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     fsspec.filesystem("memory").pipe_file(f"{store}/t.jsonl", text.encode())
     rows = rows_of(f"{store}/t.jsonl")
     assert rows["a/x.MOV"]["subject"] == "Bo" and "fault" not in rows["a/x.MOV"]
     assert "files of this machine" in rows["t.jsonl line 2"]["error"]
     assert "leads out of" in rows["t.jsonl line 3"]["error"]
+    assert all("files of this machine" in rows[f"t.jsonl line {number}"]["error"] for number in (4, 5))
+    assert rows["t.jsonl line 6"]["fault"] == "unreadable" and len(rows) == 6
     (tree / "t.txt").write_text(f"{store}/b.mp4\n{store}/none.mp4\n")
     rows = rows_of(tree / "t.txt")
     assert rows["b.mp4"]["sidecar"] == "swings her arms" and rows["none.mp4"]["fault"] == "unreadable"

@@ -65,7 +65,7 @@ def shot_without_a_choice(rows):
     return {"spare"}
 
 
-BAD_FORM = {"source": "/videos/a.mp4", "bucket": "48 by 32", "shard": "a.tar", "collected_at": "yesterday"}
+BAD_FORM = {"source": "/videos/a.mp4", "bucket": "48 by 32", "shard": "a.tar"}
 BREACHES = {
     **{f"{name} is there": put("two", **{name: None}) for name in EVERY_NEEDS},
     **{f"{name} has its form": put("plain", **{name: BAD_FORM.get(name, "XYZ")}) for name in SHAPES},
@@ -97,6 +97,7 @@ BREACHES = {
     "reasons are those of the gates that fail": put("two", reason="too_dark", reasons=["too_dark"]),
     "tier and missed are what the gates say": put("low", tier="hq", missed=[]),
     "kept: licence is there (rights)": put("fourth", licence="  "),
+    "kept: collected_at is a date": put("fourth", collected_at="yesterday"),
     "kept: no reason": put("fourth", reason="spare"),
     "kept: reached pose": put("fourth", reached="scan"),
     "kept: frames as configured": put("fourth", frames=FRAMES + 4),
@@ -162,7 +163,10 @@ def test_every_rule_has_its_breach_and_what_is_whole_breaks_none(outcomes):
 
 
 def test_what_is_whole_passes_and_a_dataset_without_clips_does_not(tmp_path):
-    whole = sharded(tmp_path / "shards", list(world().values()))
+    rows = world()
+    rows["noise"] |= {"reason": "rights", "reasons": ["rights"], "collected_at": "yesterday"}  # rejected for it
+    rows["plain"]["collected_at"] = "20240131"
+    whole = sharded(tmp_path / "shards", list(rows.values()))
     results = validation.validate(whole, GATES, **LIMITS, shards_folder=tmp_path / "shards")
     assert [result for result in results if not result["passed"]] == []
     validation.refuse_if_broken(results)
