@@ -55,7 +55,7 @@ class Workspace:
 
     @property
     def source_index(self) -> Path:
-        """Contents of the sources that were read already (:func:`pipelines.ingest.sources.describe`)."""
+        """Contents of the sources that were read already (:func:`pipelines.ingest.describing.describe`)."""
         return self.folder / "sources.jsonl"
 
     @property

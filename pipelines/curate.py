@@ -25,6 +25,7 @@ from pipelines import captions, choosing, console, dataset, gates, publish
 from pipelines.columns import RETRIED, RIGHTS
 from pipelines.gates import Gates
 from pipelines.ingest import rights, sources
+from pipelines.ingest.describing import describe
 from pipelines.pose.people import build_pose_estimator
 from pipelines.stages import pose_unit, scan_unit, store_unit
 from pipelines.work import status
@@ -113,7 +114,7 @@ def described_sources(config: Config, workspace: Workspace) -> tuple[list[Row], 
     policy = rights.policy(config.rights, workspace.opt_out)
     found = sources.find(places)
     with console.reading() as progress:
-        rows = sources.describe(
+        rows = describe(
             found, index=workspace.source_index, cache=workspace.cache / "sources", policy=policy, progress=progress
         )
     for row in rows:

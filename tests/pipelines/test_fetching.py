@@ -9,7 +9,8 @@ import fsspec
 import pytest
 
 from pipelines.ingest import fetching
-from pipelines.ingest.sources import describe, find
+from pipelines.ingest.describing import describe
+from pipelines.ingest.sources import find
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from infra import commits, storage
 from infra.errors import SteadyDancerError
 from infra.lineage import descendants
 from pipelines.ingest import fetching
-from pipelines.ingest.sources import SourceError, describe, find
+from pipelines.ingest.describing import describe
+from pipelines.ingest.sources import SourceError, find
 
 pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")

@@ -5,7 +5,8 @@ import pytest
 from infra.errors import UsageError
 from infra.schema import Rights
 from pipelines.ingest import rights
-from pipelines.ingest.sources import describe, find
+from pipelines.ingest.describing import describe
+from pipelines.ingest.sources import find
 
 BOTH = {"licence": "CC0", "consent": "written", "collected_at": "2024-05-01"}
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.ingest import contents
-from pipelines.ingest.sources import SourceError, describe, find
+from pipelines.ingest.describing import describe
+from pipelines.ingest.sources import SourceError, find
 
 FILES = {"b.mp4": b"b", "a/x.MOV": b"x", "a/copy.webm": b"b", "notes.md": b"", "a/z.m4v": b"z"}
 
