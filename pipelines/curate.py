@@ -59,7 +59,7 @@ def curate(
 
     described, parents = described_sources(config, workspace)
     measured = console.progressing(work([scan, *early, pose], described), len(described))
-    rows = settled([finished(_slim(row), rules) for row in measured], rules, config, partial(work, [store]))
+    rows = settled([finished(slim(row), rules) for row in measured], rules, config, partial(work, [store]))
     counts = dataset.funnel(rows)
     run.log_metrics({"sources": counts["sources"], "found": counts["found"], "kept": counts["kept"]})
     run.log_metrics({f"rejected.{reason}": number for reason, number in counts["rejected"].items()})
@@ -163,7 +163,7 @@ def _plain(rules: Gates) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(rules)))
 
 
-def _slim(row: Row) -> Row:
+def slim(row: Row) -> Row:
     """The row without what it has not, its names and short texts shared with other rows: 100,000 take half a GiB."""
     return {
         sys.intern(name): sys.intern(value) if isinstance(value, str) and len(value) <= SHORT else value

@@ -9,6 +9,8 @@ makes all units, the second finds them done. Exit 1 if a bound is broken:
 - total time by count: exponent <= 1.05 between the smallest and the largest;
 - peak resident memory of the driver <= 1.5 GiB;
 - finding all units of the largest count done <= 10 s of CPU time;
+- peak resident memory of judging, settling, writing, checking and reporting a manifest of as many rows, 5 % of them
+  kept: the same bound as the driver's;
 - peak use of Ray's object store <= 64 MiB: what is under way, whatever the count. Frames would not fit: those of one
   window (81 at 640 x 360) are 53 MiB, and a stage here makes as many.
 """
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import ClassVar
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines"))
 
 from infra import config
 from pipelines.work.stage import Stage
@@ -140,9 +143,46 @@ def measure(units: Path, count: int, engine: bool) -> dict:
     return {"rows": made, "row_mib": size / 2**20, "seconds": seconds, "driver_gib": peak, "store_mib": store}
 
 
-def apart(units: Path, count: int, engine: bool) -> dict:
-    """The same in a process of its own."""
-    call = f"scale.measure(pathlib.Path({str(units)!r}), {count}, {engine})"
+def assemble(folder: Path, count: int) -> dict:
+    """What the driver does with ``count`` measured rows up to the commit, without the clips themselves."""
+    from hashlib import sha256
+
+    from manifests import GATES, world
+
+    from pipelines import choosing, dataset
+    from pipelines.checks import validation
+    from pipelines.columns import COLUMNS
+    from pipelines.curate import finished, slim
+    from pipelines.report import page
+
+    measured = [column.name for column in COLUMNS if column.role not in ("verdict", "output")]
+    examples = [{name: row.get(name) for name in measured} for row in world().values() if row["reached"] == "pose"]
+    started, judged = time.monotonic(), []
+    for number in range(count):
+        row = json.loads(json.dumps(examples[number % len(examples)]))
+        row |= {"source_id": sha256(str(number).encode()).hexdigest(), "clip_id": f"{number:020x}", "copy": 0}
+        row |= {"source": f"folder/video {number}.mp4", "path": f"/data/{number}.mp4", "cache": "/data/cache"}
+        row |= {
+            "fingerprint": sha256(str(number).encode()).hexdigest() * 5,
+            "brightness": 5.0 if number % 20 else 100.0,
+        }
+        judged.append(finished(slim(row), GATES))
+    kept = sum(row["verdict"] == "kept" for row in judged)
+    judged = choosing.settle(judged, 10, 1)
+    dataset.write_manifest(folder / dataset.MANIFEST, judged)
+
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / dataset.MANIFEST)
+    checks = validation.validate(table, GATES, frames=5, fps=10.0)
+    page.write(folder / "report.html", table, GATES, checks, lambda clip: None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"seconds": time.monotonic() - started, "gib": peak, "kept": kept}
+
+
+def apart(what: str, folder: Path, *arguments) -> dict:
+    """The function of that name in a process of its own."""
+    call = f"scale.{what}(pathlib.Path({str(folder)!r}), *{arguments!r})"
     command = [sys.executable, "-c", f"import json, pathlib, scale; print(json.dumps({call}))"]
     done = subprocess.run(command, cwd=Path(__file__).parent, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -157,8 +197,8 @@ def main() -> int:
     for count in counts:
         folder = Path(tempfile.mkdtemp(prefix="scale-"))
         try:
-            made[count] = apart(folder / "units", count, True)
-            found[count] = apart(folder / "units", count, False)
+            made[count] = apart("measure", folder / "units", count, True)
+            found[count] = apart("measure", folder / "units", count, False)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         one, again = made[count], found[count]
@@ -169,12 +209,19 @@ def main() -> int:
             flush=True,
         )
     first, last = counts[0], counts[-1]
+    folder = Path(tempfile.mkdtemp(prefix="scale-"))
+    try:
+        manifest = apart("assemble", folder, last)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"manifest of {last} rows, {manifest['kept']} kept: {manifest['seconds']:.0f} s, {manifest['gib']:.2f} GiB")
     figures = {
         f"exponent of time from {first} to {last} units": (
             math.log(made[last]["seconds"] / made[first]["seconds"]) / math.log(last / first),
             EXPONENT,
         ),
         "driver's peak memory, GiB": (max(one["driver_gib"] for one in (*made.values(), *found.values())), DRIVER_GIB),
+        f"manifest of {last} rows, GiB": (manifest["gib"], DRIVER_GIB),
         f"finding {last} units done, CPU s": (found[last]["seconds"], RESUME_S),
         "object store's peak, MiB": (max(one["store_mib"] for one in made.values()), STORE_MIB),
     }
