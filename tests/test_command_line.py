@@ -139,3 +139,14 @@ def test_doctor_finds_this_machine_good_and_a_missing_part_bad(capsys):
     assert call("doctor", "resources.memory_gb=0.1", "resources.disk_gb=0.01", "resources.cpus=1") == 0
     assert call("doctor", "resources.memory_gb=0.1", "resources.cpus=1", "pose.estimator=dwpose") == 1
     assert "pose.weights=" in capsys.readouterr().out
+
+
+def test_sources_without_videos_are_told_and_leave_nothing(tmp_path):
+    (tmp_path / "videos").mkdir()
+    small = ("resources.memory_gb=2", "resources.disk_gb=0.2", f"sources={tmp_path / 'videos'}")
+    script = "import sys, steadydancer; sys.exit(steadydancer._main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "curate", "--config", "demo", f"work={tmp_path / 'w'}", *small]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert str(tmp_path / "videos") in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "w/dataset").exists()

@@ -21,15 +21,15 @@ ROOT = Path(__file__).parents[1]
 SMALL = [
     "resources.memory_gb=2",
     "resources.disk_gb=0.2",
-    "sample.dancers=3",
+    "sample.dancers=2",
     "sample.faults=false",
     "sample.seconds=2",
     "sample.short_side=240",
     "clip.frames=17",
     "pose.people_samples=2",
-    "train.stages.0.steps=4",
+    "train.stages.0.steps=2",
     "train.stages.1.steps=4",
-    "train.stages.2.steps=3",
+    "train.stages.2.steps=2",
     "train.checkpoint_every=2",
     "animate.steps=4",
     "evaluate.same_source=1",
@@ -93,7 +93,7 @@ def test_anyone_can_read_the_dataset(walk):
     work, _ = walk
     rows = pq.read_table(work / "dataset/manifest.parquet").to_pylist()
     kept = {row["clip_id"]: row for row in rows if row["verdict"] == "kept"}
-    assert len(kept) == 3
+    assert len(kept) == 2
     shards = sorted(str(p) for p in (work / "dataset/shards").glob("*.tar"))
     samples = {s["__key__"]: s for s in webdataset.WebDataset(shards, shardshuffle=False)}
     assert samples.keys() == kept.keys()
@@ -194,11 +194,3 @@ def test_an_unreadable_source_folder_is_told(tmp_path):
     (tmp_path / "videos").mkdir(mode=0)
     done = steadydancer("curate", f"work={tmp_path / 'w'}", *SMALL, f"sources={tmp_path / 'videos'}")
     assert done.returncode == 1 and str(tmp_path / "videos") in done.stderr
-
-
-def test_sources_without_videos_are_told_and_leave_nothing(tmp_path):
-    (tmp_path / "videos").mkdir()
-    done = steadydancer("curate", f"work={tmp_path / 'w'}", *SMALL, f"sources={tmp_path / 'videos'}")
-    assert done.returncode == 1
-    assert str(tmp_path / "videos") in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "w/dataset").exists()

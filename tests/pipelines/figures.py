@@ -146,6 +146,7 @@ if __name__ == "__main__":
 
 def driver(sources, work, cpus):
     """(program text, environment) of a curation in a process of its own."""
+    work.mkdir(exist_ok=True)
     places = [str(source) for source in sources]
     text = DRIVER.format(folder=str(Path(__file__).parent), sources=places, work=str(work), cpus=cpus)
     return text, {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
