@@ -31,14 +31,16 @@ def run_to_the_end(sources: list[Path], work: Path, cpus: int) -> dict[str, str]
 
 
 def workers_of(driver: psutil.Process) -> list[psutil.Process]:
-    """Ray workers that run a task: Ray writes the task's name into the process's title."""
+    """Ray workers that run a task: Ray writes the task's name, with its function, into the process's title. (Its own
+    agents and actors have none; when these die Ray gives up the node, and the same command goes on.)
+    """
     found = []
     for process in driver.children(recursive=True):
         try:
             title = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if title.startswith("ray::") and "IDLE" not in title:
+        if title.startswith("ray::") and "(" in title:
             found.append(process)
     return found
 
