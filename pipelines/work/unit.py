@@ -88,10 +88,6 @@ class Unit:
             raise CorruptArtifact(message, again)
         return path
 
-    def files(self, identity: str) -> dict[str, Path]:
-        """All files of a unit that is done, by name, their content checked. Raises CorruptArtifact."""
-        return {name: self.file(identity, name) for name in self._record(identity).files}
-
     def _record(self, identity: str) -> Record:
         key = self.key(identity)
         record = self.ledger.find(key) or self.ledger.refresh().find(key)

@@ -165,15 +165,15 @@ def test_a_damaged_line_or_a_missing_file_and_the_unit_is_made_again(unit, tmp_p
 
 def test_files_are_checked_where_they_are_used(unit, tmp_path):
     unit(item("a", tmp_path))
-    assert unit.files("a") == {"seen.txt": unit.place("a") / "seen.txt"}
+    assert unit.file("a", "seen.txt") == unit.place("a") / "seen.txt"
     (unit.place("a") / "seen.txt").write_text("b")
     with pytest.raises(CorruptArtifact, match=r"seen.txt was changed.*\n.*\n.*\nDelete .* and run the same command"):
         unit.file("a", "seen.txt")
     (unit.place("a") / "seen.txt").unlink()
     with pytest.raises(CorruptArtifact, match=r"seen.txt is missing, 1 bytes were made"):
-        unit.files("a")
+        unit.file("a", "seen.txt")
     with pytest.raises(CorruptArtifact, match=r"never made: unit measure of b.*\nRun the same command again"):
-        unit.files("b")
+        unit.file("b", "seen.txt")
 
 
 def test_rejected_rows_pass_through(unit):
