@@ -54,7 +54,7 @@ class PairInputs:
 
 def condition_video(config: Config, inputs: PairInputs) -> np.ndarray:
     """The pose condition of a pair as the model is given it, in the size of the video: (T, h, w, 3) uint8 RGB."""
-    from model.inputs import pose_frame
+    from model.inputs import DrawnPoses
     from model.pose.alignment import align
     from model.resolution import output_size
     from model.video import resize
@@ -67,7 +67,7 @@ def condition_video(config: Config, inputs: PairInputs) -> np.ndarray:
         driving = inputs.driving[: config.clip.frames]
         track = align(driving, inputs.driving_size, inputs.reference_pose, reference_size, mode)
     size = output_size(config.animate.area, *reference_size)
-    return np.stack([resize(pose_frame(track, t, reference_size, size), size) for t in range(len(track))])
+    return np.stack([resize(picture, size) for picture in DrawnPoses([track], reference_size, size)])
 
 
 def preprocessed(reference: np.ndarray, area: int) -> np.ndarray:

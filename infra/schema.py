@@ -152,7 +152,8 @@ class Curate(Section):
 
 class Encode(Section):
     codec: Literal["embedded", "wan-vae"] = "embedded"
-    codec_weights: str | None = Field(None, description="local diffusers folder or hub id of the VAE")
+    codec_weights: str | None = Field(None, description="local diffusers folder, or hub id (@REVISION), of the VAE")
+    codec_tiling: bool = Field(False, description="the VAE works on overlapping tiles: less memory, nearly the same")
     image: Literal["embedded", "clip"] = "embedded"
     image_weights: str | None = None
     text: Literal["embedded", "umt5"] = "embedded"
@@ -205,7 +206,30 @@ class Animate(Section):
     text_guidance: float = 5.0
     pose_guidance: float = 1.0
     pose_interval: tuple[Probability, Probability] = Field((0.1, 0.4), strict=False)
+    negative_prompt: str | None = Field(None, description="none: the one that Wan 2.1 I2V is used with")
     area: int = Field(1024 * 576, ge=32 * 32)
+    frames: Positive | Literal["all"] | None = Field(
+        None, description="of the video, 4k+1; all: as long as the driving; none: clip.frames, or less for a short driving"
+    )
+    windows: Literal["joint", "chained"] = Field(
+        "joint",
+        description="a video longer than clip.frames: windows denoised together, or one after the other, each from a "
+        "frame of the one before",
+    )
+    overlap: int = Field(20, ge=4, multiple_of=4, description="frames that neighbouring windows share")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the transformer")
+    cache: bool = Field(
+        True, description="what no timestep changes is computed once per video", json_schema_extra=OPERATIONAL
+    )
+    passes: Literal["single", "batched"] = Field(
+        "single", description="the passes of a step one by one, or as one batch", json_schema_extra=OPERATIONAL
+    )
+    offload: Literal["none", "parts", "blocks"] = Field(
+        "none",
+        description="what waits in host memory: nothing; encoders and transformer while unused; also the transformer's "
+        "blocks, which come to the GPU one by one",
+        json_schema_extra=OPERATIONAL,
+    )
 
 
 class Evaluate(Section):

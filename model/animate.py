@@ -1,5 +1,7 @@
 """One picture and a driving pose to a video (specification 3).
 
+A video longer than a window is made of windows that overlap, jointly or one after the other (:mod:`model.windows`).
+
 Shapes: B = 1, C channels, T frames or latent frames, H W height and width (pixels or latent).
 """
 
@@ -11,26 +13,80 @@ import torch
 
 from infra import schema
 from infra.errors import SteadyDancerError
-from model.conditions import assemble
+from model.denoising import Denoiser, Preview, Shown
 from model.encoders import Encoders
-from model.guidance import Passes, forwards, guided_velocity, pose_guided
-from model.inputs import encode_image, encode_pose, to_pixels
-from model.pose.alignment import align
-from model.pose.perturbation import negative
+from model.guidance import forwards
+from model.inputs import Motion
+from model.motion import motion_of
 from model.pose.tracks import PoseTrack
-from model.resolution import latent_shape, output_size
-from model.sampling import Sampler
+from model.resolution import TIME, latent_shape, output_size
 from model.transformer import SteadyDancerTransformer
+from model.windows import Span, crossfaded, reused_noise, spans
 
-NEGATIVE_PROMPT = (
-    "镜头晃动，色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，"
-    "丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，"
-    "杂乱的背景，三条腿，背景人很多，倒着走"
-)
-"""The negative prompt that Wan 2.1 I2V is used with; the released weights expect it."""
+Progress = Callable[[int, int], None]
+"""(passes done, passes of the whole video)"""
 
 
-@torch.no_grad()
+def generate(
+    model: SteadyDancerTransformer,
+    encoders: Encoders,
+    reference: np.ndarray,
+    motion: Motion,
+    prompt: str,
+    settings: schema.Animate,
+    *,
+    seed: int,
+    window: int,
+    device: torch.device | str | None = None,
+    progress: Progress | None = None,
+    preview: Preview | None = None,
+) -> np.ndarray:
+    """``reference`` (H, W, 3) uint8 RGB moving through the pictures of ``motion``: (T, h, w, 3) uint8 RGB.
+
+    T is the length of ``motion``, 4k+1. More than ``window`` frames (4k+1, what the model was trained on) are made of
+    windows as ``settings`` say. The noise comes from ``seed``, on the CPU so that any device draws the same. With
+    ``settings.offload`` encoders and model are on the CPU and come to ``device`` (None: where the model is) while they
+    are needed. Raises SteadyDancerError for sizes and lengths that do not fit.
+    """
+    size = output_size(settings.area, *reference.shape[:2])
+    frames = len(motion.positive)
+    window, shared = min(window, frames), settings.overlap + 1
+    total, height, width = latent_shape(frames, *size)
+    slots, _, _ = latent_shape(window, *size)
+    denoiser = Denoiser(model, encoders, settings, torch.device(device or next(model.parameters()).device))
+    noise = reused_noise(
+        (16, total, height, width), slots, settings.overlap // TIME + 1, torch.Generator().manual_seed(seed)
+    )
+    if frames == window or settings.windows == "joint":
+        parts = spans(total, slots, settings.overlap // TIME + 1)
+        told = _counted(progress, len(parts) * forwards(settings.steps, settings.pose_interval))
+        windows = denoiser.read(reference, motion, prompt, size, parts)
+        return denoiser.decode(denoiser.denoise(windows, noise, told, preview))
+
+    parts, pieces = spans(frames, window, shared), []
+    told = _counted(progress, len(parts) * forwards(settings.steps, settings.pose_interval))
+    for n, part in enumerate(parts):
+        if n:
+            reference = pieces[-1][part.start - parts[n - 1].start]
+        first, here = part.start // TIME, Motion(*(Shown(pictures, part) for pictures in motion))
+        windows = denoiser.read(reference, here, prompt, size, [Span(0, slots)])
+        latent = denoiser.denoise(windows, noise[:, :, first : first + slots], told, preview)
+        pieces.append(denoiser.decode(latent))
+    return crossfaded(pieces, parts)
+
+
+def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def told(passes: int) -> None:
+        nonlocal done
+        done += passes
+        if progress is not None:
+            progress(done, total)
+
+    return told
+
+
 def animate(
     model: SteadyDancerTransformer,
     encoders: Encoders,
@@ -46,72 +102,36 @@ def animate(
     reference_pose: PoseTrack | None = None,
     already_aligned: bool = False,
     alignment: Literal["robust", "official"] = "robust",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """``frames`` (4k+1) frames of ``reference`` (H, W, 3) uint8 RGB moving like ``driving``, (T, h, w, 3) uint8 RGB.
 
     ``driving`` is in pixels of a ``driving_size`` (height, width) frame and sampled at the video's ``fps``; its first
     ``frames`` poses are used. It is put onto the body of ``reference_pose`` (one frame, in pixels of the reference),
     by ``alignment`` (:func:`model.pose.alignment.align`), unless it is ``already_aligned``: the same person at the same
-    place, as in a clip driven by itself. The noise and
-    the negative pose come from ``seed``, the noise on the CPU so that any device draws the same.
-    ``progress(done, total)`` counts model calls. Raises SteadyDancerError for a driving pose that is too short and a
+    place, as in a clip driven by itself. The noise and the negative pose come from ``seed``; the rest is
+    :func:`generate`. Raises SteadyDancerError for a driving pose that is too short and a
     reference pose that is missing.
     """
     reference_size = reference.shape[:2]
     size = output_size(settings.area, *reference_size)
-    shape = latent_shape(frames, *size)
     if len(driving) < frames:
         raise SteadyDancerError(
             f"the driving pose has {len(driving)} frames ({len(driving) / fps:.1f} s at {fps:g} fps), not {frames}.",
             f"Use a longer driving video, or clip.frames={max(len(driving) - 1, 4) // 4 * 4 + 1}.",
         )
-    track = driving[:frames]
-    if already_aligned:
-        track = track.resized(driving_size, reference_size)
-    elif reference_pose is None:
+    if reference_pose is None and not already_aligned:
         raise SteadyDancerError(
             "the reference picture has no pose to put the driving pose onto.",
             "Use a picture that shows one person, neck and shoulders visible.",
         )
-    else:
-        track = align(track, driving_size, reference_pose, reference_size, alignment)
-
-    device = next(model.parameters()).device
-    image = encode_image(encoders, reference, frames, size)
-    pose = encode_pose(encoders, track, reference_size, size)
-    wrong = encode_pose(encoders, negative(track, np.random.default_rng(seed)), reference_size, size)
-    positive = assemble(image.latent_BCTHW, pose.latent_BCTHW, image.clip_BND, pose.clip_BND, encoders.text([prompt]))
-    passes = Passes(
-        *(
-            conditions.to(device)
-            for conditions in (
-                positive,
-                positive.with_text(encoders.text([NEGATIVE_PROMPT])),
-                positive.with_pose_latent(wrong.latent_BCTHW),
-            )
-        )
+    motion = motion_of(
+        [driving[:frames]],
+        driving_size,
+        None if already_aligned else [reference_pose],
+        reference_size,
+        size,
+        seed=seed,
+        mode=alignment,
     )
-
-    latent = torch.randn(1, 16, *shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    sampler = Sampler(settings.solver, settings.steps, settings.shift)
-    done, total = 0, forwards(settings.steps, settings.pose_interval)
-
-    def velocity(*inputs):
-        nonlocal done
-        out = model(*inputs)
-        done += 1
-        if progress is not None:
-            progress(done, total)
-        return out
-
-    training = model.training
-    model.eval()
-    for i, timestep in enumerate(sampler.timesteps):
-        pose_guidance = settings.pose_guidance if pose_guided(i, settings.steps, settings.pose_interval) else None
-        guided = guided_velocity(
-            velocity, latent, timestep[None].to(device), passes, settings.text_guidance, pose_guidance
-        )
-        latent = sampler.step(guided, timestep, latent)
-    model.train(training)
-    return to_pixels(encoders.codec.decode(latent))
+    return generate(model, encoders, reference, motion, prompt, settings, seed=seed, window=frames, progress=progress)

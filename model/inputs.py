@@ -4,6 +4,7 @@ Shapes: B = 1, C channels, T frames or latent frames, H W height and width (pixe
 Frames are uint8 RGB (H, W, 3); sizes are (height, width).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,23 +56,44 @@ def encode_image(encoders: Encoders, image: np.ndarray, frames: int, size: tuple
     return EncodedImage(encoders.codec.encode(video), encoders.image(image_BCHW))
 
 
+def encode_pictures(encoders: Encoders, pictures: Sequence[np.ndarray], size: tuple[int, int]) -> EncodedPose:
+    """Condition pictures (H, W, 3), 4k+1 of them, for a video of ``size``; CLIP sees the first as it is."""
+    video = torch.empty(1, 3, len(pictures), *size)
+    for t, picture in enumerate(pictures):
+        video[:, :, t] = resize(to_signed(picture)[None], size)
+    return EncodedPose(encoders.codec.encode(video), encoders.image(to_signed(pictures[0])[None]))
+
+
 def encode_pose(
     encoders: Encoders, track: PoseTrack, track_size: tuple[int, int], size: tuple[int, int]
 ) -> EncodedPose:
-    """A pose in pixels of the reference picture (``track_size``), drawn and encoded for a video of ``size``.
+    """A pose in pixels of the reference picture (``track_size``), drawn and encoded for a video of ``size``."""
+    return encode_pictures(encoders, DrawnPoses([track], track_size, size), size)
 
-    Drawn on twice ``size``, resized to the picture's own size as the official pose frames are, then to ``size``; CLIP
-    sees the first frame at the picture's size (specification 3.2, 4.3).
+
+class DrawnPoses(Sequence):
+    """The condition pictures of one or several persons, drawn when they are asked for: (H, W, 3) uint8 RGB each.
+
+    Drawn on twice ``size``, that of the video, and resized to ``track_size``, that of the reference picture, as the
+    official pose frames are (specification 3.2, 4.3). ``tracks`` are in pixels of the latter and equally long.
     """
-    video, first = torch.empty(1, 3, len(track), *size), None
-    for t in range(len(track)):
-        frame_BCHW = to_signed(pose_frame(track, t, track_size, size))[None]
-        first = frame_BCHW if first is None else first
-        video[:, :, t] = resize(frame_BCHW, size)
-    return EncodedPose(encoders.codec.encode(video), encoders.image(first))
+
+    def __init__(self, tracks: Sequence[PoseTrack], track_size: tuple[int, int], size: tuple[int, int]):
+        self.tracks, self.track_size, self.canvas = tracks, track_size, (2 * size[0], 2 * size[1])
+
+    def __len__(self) -> int:
+        return len(self.tracks[0])
+
+    def __getitem__(self, t: int) -> np.ndarray:
+        if not 0 <= t < len(self):
+            raise IndexError(t)
+        people = (np.stack([getattr(track, part)[t] for track in self.tracks]) for part in ("keypoints", "scores"))
+        canvas = Image.fromarray(draw_pose(*people, self.track_size, self.canvas))
+        return np.asarray(canvas.resize(self.track_size[::-1], Image.Resampling.BICUBIC))
 
 
-def pose_frame(track: PoseTrack, t: int, track_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """The condition picture of frame ``t`` in the size of the reference picture, uint8 RGB."""
-    canvas = draw_pose(track.keypoints[t], track.scores[t], track_size, (2 * size[0], 2 * size[1]))
-    return np.asarray(Image.fromarray(canvas).resize((track_size[1], track_size[0]), Image.Resampling.BICUBIC))
+class Motion(NamedTuple):
+    """Two equally long sequences of condition pictures, (H, W, 3) uint8 RGB in the size of the reference picture."""
+
+    positive: Sequence[np.ndarray]
+    negative: Sequence[np.ndarray]

@@ -8,7 +8,8 @@ from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 1.0, "solver_order": 2}
-_FIRST_SIGMA = {"unipc": 0.999, "dpm++": 1.0}
+# The official UniPC reads its largest sigma back from a table in fp32.
+_FIRST_SIGMA = {"unipc": float(np.float32(0.999)), "dpm++": 1.0}
 
 
 def sigmas(solver: str, steps: int, shift: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from model.conditions import Conditions
 from model.pose_modules import FAAU, SSAE, TMCM, clips, frames
+from model.prepared import CrossAttention, KeysValues, Prepared, image_keys_values, text_keys_values
 
 BASE_CHANNELS = 36
 FUSE_CHANNELS = 68
@@ -118,60 +119,86 @@ class SteadyDancerTransformer(WanTransformer3DModel):
         self.condition_embedding_spatial = SSAE(out_channels)
         self.condition_embedding_temporal = TMCM(out_channels)
         self.condition_embedding_align = FAAU(out_channels)
+        for block in self.blocks:
+            block.attn2.set_processor(CrossAttention())
 
-    def forward(self, latent_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:
+    def forward(self, latent_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions | Prepared) -> Tensor:
         """Velocity (B, 16, T, H, W) in fp32 for a noisy latent of that shape.
 
         ``timestep_B`` is (B,), 0..1000, integer or fp32; it is never cast to a half precision, which would merge
-        timesteps. Everything else is cast to the precision of the part that reads it.
+        timesteps. Everything else is cast to the precision of the part that reads it. ``conditions`` may have been
+        through :meth:`prepare` once for all timesteps.
         """
         b, _, t, h, w = latent_BCTHW.shape
         if h % 2 or w % 2:
             raise ValueError(f"latent height and width must be even, not {h}x{w}")
-        dtype = self.dtype
-        fused, aligned = self.read_pose(latent_BCTHW, conditions.condition_BCTHW)
-        tokens_BDTHW = torch.cat(
-            [
-                self.patch_embedding_fuse(
-                    torch.cat([x.to(dtype) for x in (latent_BCTHW, conditions.y_BCTHW, fused, aligned)], dim=1)
-                ),
-                self.patch_embedding(conditions.ref_x_BCTHW.to(dtype)),
-                self.patch_embedding_ref_c(conditions.ref_c_BCTHW.to(dtype)),
-            ],
-            dim=2,
-        )
-        tokens_BLD = tokens_BDTHW.flatten(2).transpose(1, 2).contiguous()
+        prepared = conditions if isinstance(conditions, Prepared) else self._embedded(conditions)
+        aligned = self.condition_embedding_align(prepared.fused_BCTHW, latent_BCTHW.to(prepared.fused_BCTHW.dtype))
+        channels = latent_BCTHW, prepared.y_BCTHW, prepared.fused_BCTHW, aligned
+        video_BLD = tokens(self.patch_embedding_fuse(torch.cat([x.to(self.dtype) for x in channels], dim=1)))
+        tokens_BLD = torch.cat([video_BLD, prepared.references_BLD], dim=1)
         rotary = self.rope(latent_BCTHW[:, :, :1].expand(-1, -1, t + 2, -1, -1))
+        temb, modulation = self.read_time(timestep_B)
 
-        temb, modulation, text_BLD, clip_BND = self.condition_embedder(
-            timestep_B.float(),
-            conditions.text_BLD.to(dtype),
-            torch.cat([conditions.clip_x_BND, conditions.clip_c_BND]).to(dtype),
-        )
-        clip_x, clip_c = clip_BND.chunk(2)
-        image_BND = clip_x + clip_c * conditions.clip_c_used_B.to(dtype)[:, None, None]
-        context_BLD = torch.cat([image_BND, text_BLD], dim=1)
-        modulation = modulation.unflatten(1, (6, -1))
-
-        for block in self.blocks:
+        for block, context in zip(self.blocks, prepared.contexts(), strict=False):
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                tokens_BLD = self._gradient_checkpointing_func(block, tokens_BLD, context_BLD, modulation, rotary)
+                tokens_BLD = self._gradient_checkpointing_func(block, tokens_BLD, context, modulation, rotary)
             else:
-                tokens_BLD = block(tokens_BLD, context_BLD, modulation, rotary)
+                tokens_BLD = block(tokens_BLD, context, modulation, rotary)
 
-        video_BLD = tokens_BLD[:, : t * (h // 2) * (w // 2)]
+        video_BLD = tokens_BLD[:, : video_BLD.shape[1]]
         shift, scale = (self.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
         out_BLC = self.proj_out((self.norm_out(video_BLD.float()) * (1 + scale) + shift).type_as(video_BLD))
         out = out_BLC.reshape(b, t, h // 2, w // 2, 2, 2, -1).permute(0, 6, 1, 2, 4, 3, 5)
         return out.reshape(b, -1, t, h, w).float()
 
-    def read_pose(self, latent_BCTHW: Tensor, condition_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
-        """(fused, aligned), both (B, 16, T, H, W): the pose with motion and structure, and aligned to the latent."""
-        dtype = self.condition_embedding_align.proj_p.weight.dtype
-        pose = condition_BCTHW.to(dtype)
-        fused = (
-            pose
-            + self.condition_embedding_temporal(pose)
-            + clips(self.condition_embedding_spatial(frames(pose)), len(pose))
+    def prepare(self, conditions: Conditions) -> Prepared:
+        """Everything of a forward that no timestep changes, for sampling: :meth:`forward` takes it as conditions."""
+        embedded = self._embedded(conditions)
+        return embedded._replace(
+            image=tuple(image_keys_values(block.attn2, embedded.image) for block in self.blocks),
+            text=tuple(text_keys_values(block.attn2, embedded.text) for block in self.blocks),
         )
-        return fused, self.condition_embedding_align(fused, latent_BCTHW.to(dtype))
+
+    def read_pose(self, condition_BCTHW: Tensor) -> Tensor:
+        """(B, 16, T, H, W): the pose latent with its motion and structure added."""
+        pose = condition_BCTHW.to(self.condition_embedding_align.proj_p.weight.dtype)
+        motion = self.condition_embedding_temporal(pose)
+        return pose + motion + clips(self.condition_embedding_spatial(frames(pose)), len(pose))
+
+    def read_references(self, ref_x_BCTHW: Tensor, ref_c_BCTHW: Tensor) -> Tensor:
+        """(B, 2hw, D): tokens of the two one-frame references."""
+        image = self.patch_embedding(ref_x_BCTHW.to(self.dtype))
+        return torch.cat([tokens(image), tokens(self.patch_embedding_ref_c(ref_c_BCTHW.to(self.dtype)))], dim=1)
+
+    def read_images(self, clip_x_BND: Tensor, clip_c_BND: Tensor, clip_c_used_B: Tensor) -> Tensor:
+        """(B, 257, D): the embeddings of picture and first pose, summed."""
+        both = self.condition_embedder.image_embedder(torch.cat([clip_x_BND, clip_c_BND]).to(self.dtype))
+        clip_x, clip_c = both.chunk(2)
+        return clip_x + clip_c * clip_c_used_B.to(both.dtype)[:, None, None]
+
+    def read_text(self, text_BLD: Tensor) -> tuple[KeysValues, ...]:
+        """Keys and values of every block."""
+        embedded = self.condition_embedder.text_embedder(text_BLD.to(self.dtype))
+        return tuple(text_keys_values(block.attn2, embedded) for block in self.blocks)
+
+    def read_time(self, timestep_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D) and (B, 6, D), both in the blocks' precision; the sinusoid and its first layers in fp32."""
+        embedder = self.condition_embedder
+        sinusoid = embedder.timesteps_proj(timestep_B.float())
+        temb = embedder.time_embedder(sinusoid.to(embedder.time_embedder.linear_1.weight.dtype)).to(self.dtype)
+        return temb, embedder.time_proj(embedder.act_fn(temb)).unflatten(1, (6, -1))
+
+    def _embedded(self, conditions: Conditions) -> Prepared:
+        return Prepared(
+            y_BCTHW=conditions.y_BCTHW,
+            fused_BCTHW=self.read_pose(conditions.condition_BCTHW),
+            references_BLD=self.read_references(conditions.ref_x_BCTHW, conditions.ref_c_BCTHW),
+            image=self.read_images(conditions.clip_x_BND, conditions.clip_c_BND, conditions.clip_c_used_B),
+            text=self.condition_embedder.text_embedder(conditions.text_BLD.to(self.dtype)),
+        )
+
+
+def tokens(embedded_BDTHW: Tensor) -> Tensor:
+    """(B, D, T, h, w) to (B, Thw, D), time-major."""
+    return embedded_BDTHW.flatten(2).transpose(1, 2)

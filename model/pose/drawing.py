@@ -92,10 +92,14 @@ def draw_pose(
 ) -> np.ndarray:
     """The condition picture of one frame, (H, W, 3) uint8 RGB.
 
-    ``keypoints`` (133, 2) in pixels of a frame of ``size`` (height, width), ``scores`` (133,); ``canvas`` (height,
-    width) is what is drawn on (the official pipeline takes twice the target size). None: the frame's own size.
+    ``keypoints`` (133, 2) in pixels of a frame of ``size`` (height, width), ``scores`` (133,), or those of several
+    persons, (P, 133, 2) and (P, 133), drawn one over the other; ``canvas`` (height, width) is what is drawn on (the
+    official pipeline takes twice the target size). None: the frame's own size.
     """
-    return draw_openpose(to_openpose(keypoints, scores).in_units_of(size[1], size[0]), canvas or size)
+    image = np.zeros((*(canvas or size), 3), np.uint8)
+    for person in zip(keypoints.reshape(-1, JOINTS, 2), scores.reshape(-1, JOINTS), strict=True):
+        _drawn(to_openpose(*person).in_units_of(size[1], size[0]), image)
+    return image
 
 
 def draw_clip(track: PoseTrack, size: tuple[int, int], canvas: tuple[int, int] | None = None) -> np.ndarray:

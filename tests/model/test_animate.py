@@ -35,9 +35,9 @@ def parts():
     return build_model(schema.Model(), 0), encoders, picture
 
 
-def run(parts, driving, seed=0, **options):
+def run(parts, driving, seed=0, settings=None, **options):
     model, encoders, picture = parts
-    settings = schema.Animate(steps=4, area=64 * 48)
+    settings = schema.Animate(steps=4, area=64 * 48, **settings or {})
     return animate(
         model, encoders, picture, driving, SIZE, "a dancer", settings, frames=9, fps=16.0, seed=seed, **options
     )
@@ -54,6 +54,14 @@ def test_frames_progress_and_determinism(parts):
     assert calls == [(n, 9) for n in range(1, 10)]
     assert np.array_equal(first, run(parts, figure(12, 1.0), reference_pose=figure(1)))
     assert not np.array_equal(first, run(parts, figure(12, 1.0), seed=1, reference_pose=figure(1)))
+
+
+def test_one_batch_per_step_without_a_cache_is_the_same_video(parts):
+    plain = run(parts, figure(9, 1.0), already_aligned=True)
+    ways = [{"cache": False}, {"passes": "batched"}, {"cache": False, "passes": "batched"}]
+    for way in ways:
+        other = run(parts, figure(9, 1.0), settings=way, already_aligned=True)
+        assert np.abs(other.astype(int) - plain).max() <= 1
 
 
 def test_driving_is_read(parts):

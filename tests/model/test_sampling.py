@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from model.conditions import assemble
-from model.guidance import Passes, forwards, guided_velocity, pose_guided
+from model.guidance import Passes, forwards, guided_velocity, one_by_one, pose_guided
 from model.sampling import Sampler
 
 CASES = [
@@ -61,16 +61,17 @@ def test_guidance_is_the_specified_sum(w_text, w_pose):
     values = {id(p.positive): 0.7, id(p.negative_text): -0.4, id(p.negative_pose): 0.2}
     called = []
 
-    def velocity(latent, timestep, conditions):
+    def model(latent, timestep, conditions):
         called.append(id(conditions))
         return torch.full_like(latent, values[id(conditions)])
 
+    (velocities,) = one_by_one(model, [p])
     latent = torch.zeros(1, 16, 1, 2, 2)
-    out = guided_velocity(velocity, latent, torch.tensor([500]), p, w_text, w_pose)
+    out = guided_velocity(velocities, latent, torch.tensor([500]), w_text, w_pose)
     expected = (w_text + w_pose) * 0.7 + (1 - w_text) * -0.4 - w_pose * 0.2
     assert float(out.mean()) == pytest.approx(expected, abs=1e-4)
     assert sorted(called) == sorted(values)
     called.clear()
-    out = guided_velocity(velocity, latent, torch.tensor([500]), p, w_text, None)
+    out = guided_velocity(velocities, latent, torch.tensor([500]), w_text, None)
     assert float(out.mean()) == pytest.approx(-0.4 + w_text * 1.1, abs=1e-4)
     assert id(p.negative_pose) not in called

@@ -2,14 +2,14 @@ import csv
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from infra import schema
 from model.checkpoint import build_base, build_model
 from model.conditions import Conditions, assemble
+from model.guidance import Passes, batched, one_by_one, prepared
 from model.initialise import base_forward, init_from_base
 from model.names import to_diffusers, to_official
-from model.pose_modules import FAAU, SSAE, TMCM
+from model.pose_modules import FAAU
 from model.transformer import LORA_TARGETS, SteadyDancerTransformer, model_config
 
 
@@ -35,37 +35,6 @@ def model() -> SteadyDancerTransformer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return SteadyDancerTransformer(**model_config("tiny")).eval()
-
-
-@pytest.mark.parametrize(("name", "kind"), [("ssae", SSAE), ("tmcm", TMCM), ("faau", FAAU)])
-def test_pose_modules_have_the_released_function(real_data, name, kind):
-    vectors = load_file(real_data / "parity/modules.safetensors")
-    module = kind().eval()
-    module.load_state_dict({k.split(".w.")[1]: v for k, v in vectors.items() if k.startswith(f"{name}.w.")})
-    inputs = [vectors["faau.pose"], vectors["faau.ref"]] if name == "faau" else [vectors[f"{name}.x"]]
-    with torch.no_grad():
-        assert (module(*inputs) - vectors[f"{name}.y"]).abs().max() <= 1e-5
-
-
-def test_forward_has_the_released_function(real_data):
-    parity = real_data / "parity"
-    weights, case = load_file(parity / "dit_tiny_weights.safetensors"), load_file(parity / "dit_case_a.safetensors")
-    clip = load_file(parity / "dit_clip_inputs.safetensors")
-    size = {"num_attention_heads": 4, "attention_head_dim": 12, "ffn_dim": 96, "num_layers": 2, "freq_dim": 64}
-    widths = {"text_dim": 32, "image_dim": 1280, "added_kv_proj_dim": 48}
-    model = SteadyDancerTransformer(**model_config("tiny") | size | widths).eval()
-    model.load_state_dict({to_diffusers(name): tensor.float() for name, tensor in weights.items()})
-    y, pose = case["in.y"][None], case["in.condition"][None]
-    features = clip["clip_fea_x"].float(), clip["clip_fea_c"].float()
-    conditions = assemble(y[:, 4:], pose, *features, [case["in.context"]])._replace(
-        y_BCTHW=y, ref_x_BCTHW=case["in.ref_x"][None], ref_c_BCTHW=case["in.ref_c"][None, :16]
-    )
-    with torch.no_grad():
-        fused, aligned = model.read_pose(case["in.x"][None], pose)
-        velocity = model(case["in.x"][None], case["in.t"], conditions)
-    assert (fused - case["mid.cond_fused"]).abs().max() <= 1e-5
-    assert (aligned - case["mid.cond_aligned"]).abs().max() <= 1e-5
-    assert (velocity[0] - case["out"]).abs().max() <= 2e-5
 
 
 def test_wan_14b_has_the_released_tensors(real_data):
@@ -127,6 +96,26 @@ def test_frame_wise_attention_stays_at_its_place():
     assert (change[0, :, 1, 2] > 0).all()
     change[0, :, 1, 2] = 0
     assert change.max() < 1e-6
+
+
+@torch.no_grad()
+def test_what_is_prepared_once_gives_the_same_velocities(model):
+    """Cached or not, passes one by one or batched, in several windows that differ in their poses."""
+    latent, _, conditions = batch(1)
+    timestep, other = torch.tensor([640]), batch(1, seed=1)[2]
+    windows = [
+        Passes(c, c.with_text([torch.ones(5, 32)]), c.with_pose_latent(-c.condition_BCTHW))
+        for c in (conditions, conditions.with_pose_latent(other.condition_BCTHW))
+    ]
+    once = prepared(model, windows)
+    assert once[0].positive.text is once[1].negative_pose.text, "shared, not made again"
+    plain = [velocities(latent, timestep, 3) for velocities in one_by_one(model, windows)]
+    assert (plain[0][0] - plain[1][0]).abs().max() > 1e-3
+    assert all((plain[0][0] - plain[0][n]).abs().max() > 1e-3 for n in (1, 2))
+    for way, passes in ((one_by_one, once), (batched, once), (batched, windows)):
+        for n in (2, 3):
+            found = [velocities(latent, timestep, n) for velocities in way(model, passes)]
+            torch.testing.assert_close(found, [each[:n] for each in plain], atol=1e-5, rtol=0)
 
 
 def test_gradient_checkpointing_changes_nothing(model):
