@@ -11,35 +11,16 @@ A table shows the largest absolute difference of everything that is there. Exit 
 is off, unreadable, incomplete, or missing though MANIFEST.json names it; 2 no folder, or nothing in it to compare.
 """
 
-import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from infra.errors import SteadyDancerError
+from model.pose.comparison import EXACT, FAULTS, Folder, Ours, Row, Unusable, difference, failed, report, unjudged
 from model.pose.drawing import draw_openpose
-from model.pose.parity_values import (
-    EXACT,
-    Numbers,
-    Ours,
-    Unusable,
-    alignment,
-    augmentation,
-    conversions,
-    difference,
-    released,
-)
+from model.pose.parity_values import alignment, augmentation, conversions, released
 from model.pose.wholebody import OfficialPose, OpenPose, from_official
 
 CONVERSIONS, DRAWING = "pose_convert.safetensors", "draw_inputs.safetensors"
@@ -50,90 +31,27 @@ PICTURES = {
     AUGMENTED: r"aug_frame(\d+)_rgb\.png",
 }
 
-# What a file with the wrong types, numbers of dimensions, frames or persons leads to.
-FAULTS = (Unusable, SteadyDancerError, ValueError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError)
-
-
-class Row(NamedTuple):
-    file: str
-    what: str
-    difference: float
-    tolerance: float
-    note: str = ""
-
-    @property
-    def off(self) -> bool:
-        return not self.difference <= self.tolerance
-
-
 Drawn = Callable[[str, tuple[int, int]], Iterator[np.ndarray]]
 """Name of a picture, (height, width) -> what it may show, RGB, the likeliest first."""
 
 
-def unjudged(row: Row, why: object) -> Row:
-    """A picture whose numbers are at fault."""
-    return row._replace(tolerance=np.inf, note=str(why))
+class Comparison(Folder):
+    covers = (CONVERSIONS, *PICTURES)
 
+    def covered(self) -> set[str]:
+        return {CONVERSIONS, *PICTURES, *sum(self._pictures().values(), [])}
 
-def failed(file: str, what: str, error: object) -> Row:
-    return Row(file, what, np.inf, EXACT, str(error))
+    def comparisons(self) -> Iterator[Row]:
+        pictures = self._pictures()
+        if CONVERSIONS in self.every:
+            yield from self.cases(CONVERSIONS, ".kps133", conversions)
+        kinds = (DRAWING, self._drawing), (ALIGNED, self._alignment), (AUGMENTED, self._augmentation)
+        for file, compare in kinds:
+            if file in self.every or pictures[file]:
+                yield from compare(pictures[file])
 
-
-class Comparison:
-    """All that a folder holds, or should hold by its MANIFEST.json."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.numbers = folder, cache(self._numbers)
-        self.present = {path.name for path in folder.iterdir() if path.is_file()}
-        self.listed: dict[str, Any] = {}
-        self.manifest: list[Row] = []
-        if "MANIFEST.json" in self.present:
-            try:
-                self.listed = dict(json.loads((folder / "MANIFEST.json").read_text())["files"])
-            except FAULTS as error:
-                self.manifest = [failed("MANIFEST.json", "", f"cannot be read: {error!r}")]
-
-    def rows(self) -> list[Row]:
-        """Empty where the folder holds nothing that is covered."""
-        every = self.present | set(self.listed)
-        pictures = {f: sorted(n for n in every if re.fullmatch(pattern, n)) for f, pattern in PICTURES.items()}
-        if self.present.isdisjoint([CONVERSIONS, *PICTURES, *sum(pictures.values(), [])]):
-            return []
-        rows = self.manifest.copy()
-        if CONVERSIONS in every:
-            rows += self._cases(CONVERSIONS, ".kps133", conversions)
-        if DRAWING in every or pictures[DRAWING]:
-            rows += self._drawing(pictures[DRAWING])
-        for file, compare in ((ALIGNED, self._alignment), (AUGMENTED, self._augmentation)):
-            if file in every or pictures[file]:
-                rows += compare(pictures[file])
-        return rows
-
-    def _numbers(self, file: str) -> Numbers:
-        if file not in self.present:
-            raise Unusable(f"{file} is missing")
-        tensors = (self.listed.get(file) or {}).get("tensors", {})
-        return Numbers(self.folder / file, tensors if isinstance(tensors, dict) else ())
-
-    def _compared(self, file: str, what: str, values: Callable[[], Ours]) -> Iterator[Row]:
-        try:
-            numbers = self.numbers(file)
-            for name, ours, tolerance in values():
-                try:
-                    yield Row(file, name, difference(ours, numbers[name]), tolerance)
-                except FAULTS as error:
-                    yield failed(file, name, error)
-        except FAULTS as error:
-            yield failed(file, what, error)
-
-    def _cases(self, file: str, ending: str, values: Callable[[Numbers, str], Ours]) -> list[Row]:
-        try:
-            cases = self.numbers(file).cases(ending)
-        except Unusable as error:
-            return [failed(file, "", error)]
-        if not cases:
-            return [failed(file, "", f"no tensor's name ends in {ending}")]
-        return [row for c in cases for row in self._compared(file, c, lambda c=c: values(self.numbers(file), c))]
+    def _pictures(self) -> dict[str, list[str]]:
+        return {file: sorted(n for n in self.every if re.fullmatch(p, n)) for file, p in PICTURES.items()}
 
     def _drawing(self, names: list[str]) -> list[Row]:
         def drawn(name: str, size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -158,7 +76,7 @@ class Comparison:
 
     def _alignment(self, names: list[str]) -> list[Row]:
         poses: dict[str, list[OpenPose]] = {}
-        rows = self._cases(ALIGNED, ".video.kps", lambda n, case: alignment(n, case, poses.setdefault(case, [])))
+        rows = self.cases(ALIGNED, ".video.kps", lambda n, case: alignment(n, case, poses.setdefault(case, [])))
         case = "normal" if "normal" in poses else next(iter(poses), "normal")
         return rows + [self._picture(n, self._frame(ALIGNED, case, poses.get(case, []))) for n in names]
 
@@ -171,7 +89,7 @@ class Comparison:
             where = numbers if "video_wh" in numbers else self.numbers(ALIGNED)
             yield from augmentation(numbers, where["video_wh"], poses)
 
-        rows = list(self._compared(AUGMENTED, "", values))
+        rows = list(self.compared(AUGMENTED, "", values))
         return rows + [self._picture(n, self._frame(AUGMENTED, "neg", poses)) for n in names]
 
     def _frame(self, file: str, prefix: str, poses: list[OpenPose]) -> Drawn:
@@ -206,44 +124,8 @@ class Comparison:
         return Row(name, "pixels", apart, EXACT)
 
 
-def table(rows: list[Row]) -> Table:
-    """What is off line by line; of the rest the largest difference per file and tolerance."""
-    out = Table(title="Largest absolute difference to the official release", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "difference", "bound", "file", "what"):
-        out.add_column(column, no_wrap=column != "what", overflow="fold")
-    for file in dict.fromkeys(row.file for row in rows):
-        lines = [row for row in rows if row.file == file and row.off]
-        for tolerance in sorted({row.tolerance for row in rows if row.file == file}):
-            fine = [row for row in rows if row.file == file and row.tolerance == tolerance and not row.off]
-            if fine:
-                worst = max(fine, key=lambda row: row.difference)
-                lines.append(worst._replace(what=f"{len(fine)} values") if len(fine) > 1 else worst)
-        for row in lines:
-            verdict = "[red]off[/]" if row.off else "?" if row.note else "[green]equal[/]"
-            name = file if row is lines[0] else ""
-            out.add_row(verdict, f"{row.difference:.3g}", f"{row.tolerance:g}", name, row.what)
-    return out
-
-
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.pose.parity", description="Ours against the release's.")
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    folder = parser.parse_args(arguments).folder
-    rows = Comparison(folder).rows() if folder.is_dir() else []
-    if not rows:
-        why = f"nothing to compare; {', '.join((CONVERSIONS, *PICTURES))} or their pictures expected"
-        print(f"{folder}: {why if folder.is_dir() else 'no such folder'}.", file=sys.stderr)
-        return 2
-    console = Console()
-    console.print(table(rows))
-    for row in rows:
-        if row.note:
-            console.print(f"{row.file}: {row.what + ': ' if row.what else ''}{escape(row.note)}", soft_wrap=True)
-    files, off = {row.file for row in rows}, {row.file for row in rows if row.off}
-    console.print(
-        f"{len(files)} files, {len(off)} off" + (f": {', '.join(sorted(off))}" if off else "."), soft_wrap=True
-    )
-    return 1 if off else 0
+    return report(Comparison, "python -m model.pose.parity", arguments)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,11 @@
 The files are safetensors with a JSON text ``meta`` in their metadata; :mod:`model.pose.parity` compares.
 """
 
-import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
-
 import cv2
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from model.pose.alignment import align_official
+from model.pose.comparison import EXACT, Numbers, Ours
 from model.pose.drawing import draw_openpose
 from model.pose.perturbation import ASPECT, OFFSET, SCALE, official_uniforms, rescale
 from model.pose.wholebody import (
@@ -26,70 +21,12 @@ from model.pose.wholebody import (
     to_openpose,
 )
 
-EXACT, ALIGNMENT, AUGMENTATION = 0.0, 1e-6, 1e-12
+ALIGNMENT, AUGMENTATION = 1e-6, 1e-12
 
 # Our names of the ratios; the release's left and right of the face are the picture's.
 SCALES = {"neck": "neck", "face_left": "face_right", "face_right": "face_left", "shoulder": "shoulders"}
 SCALES |= {"arm_upper": "arm_upper", "arm_lower": "arm_lower", "hand": "hand", "body_len": "torso"}
 SCALES |= {"leg_upper": "leg_upper", "leg_lower": "leg_lower"}
-
-Ours = Iterator[tuple[str, Any, float]]
-"""Name in the file, our value, tolerance."""
-
-
-class Unusable(Exception):
-    """A file, or a part of one, that cannot be compared."""
-
-
-class Numbers:
-    """A safetensors file: tensors by name, entries of ``meta`` by their path with dots; Unusable where neither is."""
-
-    def __init__(self, path: Path, listed: Iterable[str]):
-        try:
-            with safe_open(path, framework="numpy") as file:
-                self._tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                self._meta = json.loads((file.metadata() or {}).get("meta", "{}"))
-        except (OSError, SafetensorError, ValueError) as error:
-            raise Unusable(f"cannot be read: {error}") from error
-        self.names = {*listed, *self._tensors}
-
-    def __contains__(self, name: str) -> bool:
-        try:
-            return self[name] is not None
-        except Unusable:
-            return False
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self._tensors:
-            return self._tensors[name]
-        value = self._meta
-        for key in name.split("."):
-            if not isinstance(value, dict) or key not in value:
-                raise Unusable(f"{name} is missing")
-            value = value[key]
-        return value
-
-    def cases(self, ending: str) -> list[str]:
-        """What stands before ``ending`` in the names of the tensors."""
-        return sorted(name.removesuffix(ending) for name in self.names if name.endswith(ending))
-
-
-def difference(ours: Any, theirs: Any) -> float:
-    """Largest absolute difference, infinite for other shapes; equal infinities and equal NaN differ by 0.
-
-    Ours is first rounded as theirs is: a neck computed in float64 may lie in the file as float32.
-    """
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    if np.issubdtype(theirs.dtype, np.floating):
-        ours = ours.astype(theirs.dtype)
-    if ours.shape != theirs.shape:
-        raise Unusable(f"{theirs.shape} given, {ours.shape} expected")
-    if np.array_equal(ours, theirs):
-        return 0.0
-    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
-    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-    apart = np.abs(np.where(same, 0.0, ours) - np.where(same, 0.0, theirs))
-    return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
 def conversions(numbers: Numbers, case: str) -> Ours:

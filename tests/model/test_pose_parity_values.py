@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.pose.parity_values import difference
+from model.pose.comparison import difference
 
 
 @pytest.mark.parametrize("ours, theirs, apart", [(1.4, 1, 0.4), (0.3, True, 0.7), (-0.2, np.uint8(0), 0.2)])
