@@ -209,14 +209,20 @@ class Animate(Section):
     negative_prompt: str | None = Field(None, description="none: the one that Wan 2.1 I2V is used with")
     area: int = Field(1024 * 576, ge=32 * 32)
     frames: Positive | Literal["all"] | None = Field(
-        None, description="of the video, 4k+1; all: as long as the driving; none: clip.frames, or less for a short driving"
+        None,
+        description="of the video, 4k+1; all: as long as the driving; none: clip.frames, or less for a short driving",
     )
     windows: Literal["joint", "chained"] = Field(
         "joint",
         description="a video longer than clip.frames: windows denoised together, or one after the other, each from a "
         "frame of the one before",
     )
-    overlap: int = Field(20, ge=4, multiple_of=4, description="frames that neighbouring windows share")
+    overlap: int = Field(
+        20,
+        ge=4,
+        multiple_of=4,
+        description="frames that neighbouring windows share, beside the one that the later starts from",
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the transformer")
     cache: bool = Field(
         True, description="what no timestep changes is computed once per video", json_schema_extra=OPERATIONAL

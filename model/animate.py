@@ -16,7 +16,7 @@ from infra.errors import SteadyDancerError
 from model.denoising import Denoiser, Preview, Shown
 from model.encoders import Encoders
 from model.guidance import forwards
-from model.inputs import Motion
+from model.inputs import Motion, to_pixels
 from model.motion import motion_of
 from model.pose.tracks import PoseTrack
 from model.resolution import TIME, latent_shape, output_size
@@ -49,30 +49,28 @@ def generate(
     are needed. Raises SteadyDancerError for sizes and lengths that do not fit.
     """
     size = output_size(settings.area, *reference.shape[:2])
-    frames = len(motion.positive)
-    window, shared = min(window, frames), settings.overlap + 1
+    frames, shared = len(motion.positive), settings.overlap // TIME + 1
+    window = min(window, frames)
     total, height, width = latent_shape(frames, *size)
     slots, _, _ = latent_shape(window, *size)
     denoiser = Denoiser(model, encoders, settings, torch.device(device or next(model.parameters()).device))
-    noise = reused_noise(
-        (16, total, height, width), slots, settings.overlap // TIME + 1, torch.Generator().manual_seed(seed)
-    )
-    if frames == window or settings.windows == "joint":
-        parts = spans(total, slots, settings.overlap // TIME + 1)
-        told = _counted(progress, len(parts) * forwards(settings.steps, settings.pose_interval))
-        windows = denoiser.read(reference, motion, prompt, size, parts)
-        return denoiser.decode(denoiser.denoise(windows, noise, told, preview))
-
-    parts, pieces = spans(frames, window, shared), []
+    noise = reused_noise((16, total, height, width), slots, shared, torch.Generator().manual_seed(seed))
+    parts, words = spans(total, slots, shared), denoiser.words(prompt)
     told = _counted(progress, len(parts) * forwards(settings.steps, settings.pose_interval))
-    for n, part in enumerate(parts):
-        if n:
-            reference = pieces[-1][part.start - parts[n - 1].start]
-        first, here = part.start // TIME, Motion(*(Shown(pictures, part) for pictures in motion))
-        windows = denoiser.read(reference, here, prompt, size, [Span(0, slots)])
-        latent = denoiser.denoise(windows, noise[:, :, first : first + slots], told, preview)
-        pieces.append(denoiser.decode(latent))
-    return crossfaded(pieces, parts)
+    if len(parts) == 1 or settings.windows == "joint":
+        windows = denoiser.read(reference, motion, words, size, parts)
+        return to_pixels(denoiser.decode(denoiser.denoise(windows, noise, told, preview)))
+
+    pieces, of_frames = [], [Span(TIME * start, TIME * (stop - 1) + 1) for start, stop in parts]
+    for part, shown, after in zip(parts, of_frames, [*of_frames[1:], None], strict=True):
+        here = Motion(*(Shown(pictures, shown) for pictures in motion))
+        windows = denoiser.read(reference, here, words, size, [Span(0, slots)])
+        video = denoiser.decode(denoiser.denoise(windows, noise[:, :, part.start : part.stop], told, preview))
+        pieces.append(to_pixels(video))
+        if after is not None:
+            at = after.start - shown.start
+            reference = to_pixels(video[:, :, at : at + 1], nearest=True)[0]
+    return crossfaded(pieces, of_frames)
 
 
 def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:

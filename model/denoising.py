@@ -14,7 +14,7 @@ from infra import schema
 from model.conditions import assemble
 from model.encoders import Encoders
 from model.guidance import Passes, batched, guided_velocity, one_by_one, pose_guided, prepared
-from model.inputs import Motion, encode_image, encode_pictures, to_pixels
+from model.inputs import Motion, encode_image, pose_latent, to_pixels, to_signed
 from model.resolution import TIME
 from model.sampling import Sampler
 from model.transformer import SteadyDancerTransformer
@@ -65,8 +65,21 @@ class Denoiser:
         self.model, self.encoders, self.settings, self.device = model, encoders, settings, device
 
     @torch.no_grad()
+    def words(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """(L, D) text features of the prompt and of the negative one."""
+        negative_prompt = NEGATIVE_PROMPT if self.settings.negative_prompt is None else self.settings.negative_prompt
+        with self._lent(self.encoders.text) as text:
+            positive, negative = text([prompt, negative_prompt])
+        return positive, negative
+
+    @torch.no_grad()
     def read(
-        self, reference: np.ndarray, motion: Motion, prompt: str, size: tuple[int, int], parts: list[Span]
+        self,
+        reference: np.ndarray,
+        motion: Motion,
+        words: tuple[torch.Tensor, torch.Tensor],
+        size: tuple[int, int],
+        parts: list[Span],
     ) -> list[Window]:
         """The conditions of all passes of every window; ``parts`` in latent frames, equally long.
 
@@ -75,26 +88,19 @@ class Denoiser:
         """
         frames = TIME * (parts[0].stop - parts[0].start - 1) + 1
         starts = [TIME * part.start for part in parts]
-        negative_prompt = NEGATIVE_PROMPT if self.settings.negative_prompt is None else self.settings.negative_prompt
-        with self._lent(self.encoders.text) as text:
-            words, negative_words = text([prompt, negative_prompt])
         with self._lent(self.encoders.image), self._lent(self.encoders.codec):
             image = encode_image(self.encoders, reference, frames, size)
+            first_pose_BND = self.encoders.image(to_signed(motion.positive[0])[None])
             right, wrong = (
-                [encode_pictures(self.encoders, Shown(pictures, Span(s, s + frames)), size) for s in starts]
+                [pose_latent(self.encoders, Shown(pictures, Span(s, s + frames)), size) for s in starts]
                 for pictures in motion
             )
-        first = assemble(image.latent_BCTHW, right[0].latent_BCTHW, image.clip_BND, right[0].clip_BND, [words])
-        first = first.to(self.device)
-        textless = first.with_text([negative_words])
+        first = assemble(image.latent_BCTHW, right[0], image.clip_BND, first_pose_BND, [words[0]]).to(self.device)
+        textless = first.with_text([words[1]])
         return [
             Window(
                 part,
-                Passes(
-                    first.with_pose_latent(pose.latent_BCTHW),
-                    textless.with_pose_latent(pose.latent_BCTHW),
-                    first.with_pose_latent(other.latent_BCTHW),
-                ),
+                Passes(first.with_pose_latent(pose), textless.with_pose_latent(pose), first.with_pose_latent(other)),
             )
             for part, pose, other in zip(parts, right, wrong, strict=True)
         ]
@@ -124,7 +130,8 @@ class Denoiser:
         self.model.eval()
         with self._lent(self.model) as model:
             passes = [window.passes for window in windows]
-            passes = prepared(model, passes) if settings.cache else passes
+            # Blocks that wait in host memory come for a forward only, not to be prepared.
+            passes = prepared(model, passes) if settings.cache and settings.offload != "blocks" else passes
             velocities = (batched if settings.passes == "batched" else one_by_one)(forward, passes)
             for i, timestep in enumerate(sampler.timesteps):
                 pose_guidance = (
@@ -148,15 +155,16 @@ class Denoiser:
         self.model.train(training)
         return latent
 
-    def decode(self, latent_BCTHW: torch.Tensor) -> np.ndarray:
-        """(T, h, w, 3) uint8 RGB."""
+    def decode(self, latent_BCTHW: torch.Tensor) -> torch.Tensor:
+        """(1, 3, T, h, w) in [-1, 1]."""
         with self._lent(self.encoders.codec) as codec:
-            return to_pixels(codec.decode(latent_BCTHW))
+            return codec.decode(latent_BCTHW)
 
     def _few_frames(self, latent_BCTHW: torch.Tensor) -> np.ndarray:
         """First, middle and last, each decoded as if it stood alone."""
         middle, last = latent_BCTHW.shape[2] // 2, latent_BCTHW.shape[2] - 1
-        return np.concatenate([self.decode(latent_BCTHW[:, :, t : t + 1])[0] for t in (0, middle, last)], axis=1)
+        frames = [to_pixels(self.decode(latent_BCTHW[:, :, t : t + 1]))[0] for t in (0, middle, last)]
+        return np.concatenate(frames, axis=1)
 
     @contextmanager
     def _lent(self, part: Any) -> Iterator[Any]:

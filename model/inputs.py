@@ -37,9 +37,13 @@ def to_signed(frames: np.ndarray) -> Tensor:
     return torch.tensor(np.ascontiguousarray(frames)).movedim(-1, -3).float() / 127.5 - 1
 
 
-def to_pixels(video_BCTHW: Tensor) -> np.ndarray:
-    """(1, 3, T, H, W) in [-1, 1] to (T, H, W, 3) uint8, truncated as the official writer does (specification 3.5)."""
-    pixels_THWC = (video_BCTHW[0].clamp(-1, 1) + 1) / 2 * 255
+def to_pixels(video_BCTHW: Tensor, *, nearest: bool = False) -> np.ndarray:
+    """(1, 3, T, H, W) in [-1, 1] to (T, H, W, 3) uint8.
+
+    Truncated as the official writer does (specification 3.5), or to the ``nearest``: what goes through the model again
+    would lose half a grey level each time.
+    """
+    pixels_THWC = (video_BCTHW[0].clamp(-1, 1) + 1) / 2 * 255 + (0.5 if nearest else 0.0)
     return pixels_THWC.permute(1, 2, 3, 0).to(torch.uint8).cpu().numpy()
 
 
@@ -56,19 +60,23 @@ def encode_image(encoders: Encoders, image: np.ndarray, frames: int, size: tuple
     return EncodedImage(encoders.codec.encode(video), encoders.image(image_BCHW))
 
 
-def encode_pictures(encoders: Encoders, pictures: Sequence[np.ndarray], size: tuple[int, int]) -> EncodedPose:
-    """Condition pictures (H, W, 3), 4k+1 of them, for a video of ``size``; CLIP sees the first as it is."""
+def pose_latent(encoders: Encoders, pictures: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
+    """(1, 16, T, H, W): codec of condition pictures (h, w, 3), 4k+1 of them, for a video of ``size``."""
     video = torch.empty(1, 3, len(pictures), *size)
     for t, picture in enumerate(pictures):
         video[:, :, t] = resize(to_signed(picture)[None], size)
-    return EncodedPose(encoders.codec.encode(video), encoders.image(to_signed(pictures[0])[None]))
+    return encoders.codec.encode(video)
 
 
 def encode_pose(
     encoders: Encoders, track: PoseTrack, track_size: tuple[int, int], size: tuple[int, int]
 ) -> EncodedPose:
-    """A pose in pixels of the reference picture (``track_size``), drawn and encoded for a video of ``size``."""
-    return encode_pictures(encoders, DrawnPoses([track], track_size, size), size)
+    """A pose in pixels of the reference picture (``track_size``), drawn and encoded for a video of ``size``.
+
+    CLIP sees the first picture as it is (specification 3.2).
+    """
+    pictures = DrawnPoses([track], track_size, size)
+    return EncodedPose(pose_latent(encoders, pictures, size), encoders.image(to_signed(pictures[0])[None]))
 
 
 class DrawnPoses(Sequence):

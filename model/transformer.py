@@ -135,7 +135,7 @@ class SteadyDancerTransformer(WanTransformer3DModel):
         prepared = conditions if isinstance(conditions, Prepared) else self._embedded(conditions)
         aligned = self.condition_embedding_align(prepared.fused_BCTHW, latent_BCTHW.to(prepared.fused_BCTHW.dtype))
         channels = latent_BCTHW, prepared.y_BCTHW, prepared.fused_BCTHW, aligned
-        video_BLD = tokens(self.patch_embedding_fuse(torch.cat([x.to(self.dtype) for x in channels], dim=1)))
+        video_BLD = tokens(self.patch_embedding_fuse(torch.cat([x.to(self.precision) for x in channels], dim=1)))
         tokens_BLD = torch.cat([video_BLD, prepared.references_BLD], dim=1)
         rotary = self.rope(latent_BCTHW[:, :, :1].expand(-1, -1, t + 2, -1, -1))
         temb, modulation = self.read_time(timestep_B)
@@ -151,6 +151,11 @@ class SteadyDancerTransformer(WanTransformer3DModel):
         out_BLC = self.proj_out((self.norm_out(video_BLD.float()) * (1 + scale) + shift).type_as(video_BLD))
         out = out_BLC.reshape(b, t, h // 2, w // 2, 2, 2, -1).permute(0, 6, 1, 2, 4, 3, 5)
         return out.reshape(b, -1, t, h, w).float()
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Of all but the parts kept in fp32; ``dtype`` says the same after walking over every parameter."""
+        return self.patch_embedding.weight.dtype
 
     def prepare(self, conditions: Conditions) -> Prepared:
         """Everything of a forward that no timestep changes, for sampling: :meth:`forward` takes it as conditions."""
@@ -168,25 +173,25 @@ class SteadyDancerTransformer(WanTransformer3DModel):
 
     def read_references(self, ref_x_BCTHW: Tensor, ref_c_BCTHW: Tensor) -> Tensor:
         """(B, 2hw, D): tokens of the two one-frame references."""
-        image = self.patch_embedding(ref_x_BCTHW.to(self.dtype))
-        return torch.cat([tokens(image), tokens(self.patch_embedding_ref_c(ref_c_BCTHW.to(self.dtype)))], dim=1)
+        image = self.patch_embedding(ref_x_BCTHW.to(self.precision))
+        return torch.cat([tokens(image), tokens(self.patch_embedding_ref_c(ref_c_BCTHW.to(self.precision)))], dim=1)
 
     def read_images(self, clip_x_BND: Tensor, clip_c_BND: Tensor, clip_c_used_B: Tensor) -> Tensor:
         """(B, 257, D): the embeddings of picture and first pose, summed."""
-        both = self.condition_embedder.image_embedder(torch.cat([clip_x_BND, clip_c_BND]).to(self.dtype))
+        both = self.condition_embedder.image_embedder(torch.cat([clip_x_BND, clip_c_BND]).to(self.precision))
         clip_x, clip_c = both.chunk(2)
         return clip_x + clip_c * clip_c_used_B.to(both.dtype)[:, None, None]
 
     def read_text(self, text_BLD: Tensor) -> tuple[KeysValues, ...]:
         """Keys and values of every block."""
-        embedded = self.condition_embedder.text_embedder(text_BLD.to(self.dtype))
+        embedded = self.condition_embedder.text_embedder(text_BLD.to(self.precision))
         return tuple(text_keys_values(block.attn2, embedded) for block in self.blocks)
 
     def read_time(self, timestep_B: Tensor) -> tuple[Tensor, Tensor]:
         """(B, D) and (B, 6, D), both in the blocks' precision; the sinusoid and its first layers in fp32."""
         embedder = self.condition_embedder
         sinusoid = embedder.timesteps_proj(timestep_B.float())
-        temb = embedder.time_embedder(sinusoid.to(embedder.time_embedder.linear_1.weight.dtype)).to(self.dtype)
+        temb = embedder.time_embedder(sinusoid.to(embedder.time_embedder.linear_1.weight.dtype)).to(self.precision)
         return temb, embedder.time_proj(embedder.act_fn(temb)).unflatten(1, (6, -1))
 
     def _embedded(self, conditions: Conditions) -> Prepared:
@@ -195,7 +200,7 @@ class SteadyDancerTransformer(WanTransformer3DModel):
             fused_BCTHW=self.read_pose(conditions.condition_BCTHW),
             references_BLD=self.read_references(conditions.ref_x_BCTHW, conditions.ref_c_BCTHW),
             image=self.read_images(conditions.clip_x_BND, conditions.clip_c_BND, conditions.clip_c_used_B),
-            text=self.condition_embedder.text_embedder(conditions.text_BLD.to(self.dtype)),
+            text=self.condition_embedder.text_embedder(conditions.text_BLD.to(self.precision)),
         )
 
 

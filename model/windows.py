@@ -37,7 +37,7 @@ def spans(total: int, window: int, overlap: int) -> list[Span]:
     if not 1 <= overlap < window:
         raise UsageError(
             f"windows of {window} (latent) frames cannot overlap by {overlap}: expected 1 to {window - 1}.",
-            "Set animate.overlap below clip.frames.",
+            "Set animate.overlap to clip.frames - 5 or less.",
         )
     starts = [*range(0, total - window, window - overlap), total - window]
     return [Span(start, start + window) for start in starts]
