@@ -1,4 +1,4 @@
-"""Model folders: safetensors beside a config.json, read strictly and one file at a time."""
+"""Models from folders of ours, of diffusers and of the official release, read strictly; and written."""
 
 import hashlib
 import itertools
@@ -9,50 +9,79 @@ from typing import NamedTuple
 
 import torch
 from diffusers import WanTransformer3DModel
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from infra import schema
+from infra import commits, schema
 from infra.errors import SteadyDancerError
-from model.initialise import init_from_base, random_base
-from model.names import to_diffusers
+from model.initialise import init_from_base, init_patch_embeddings, new_parts, random_base
+from model.official import folder_for, from_official
+from model.shards import WrongCheckpoint, opened, short, stored_tensors, weight_files
 from model.transformer import BASE_CHANNELS, NEW_PARTS, SteadyDancerTransformer, model_config
 from model.weights import locate
 
 log = logging.getLogger(__name__)
 _CONFIG_KEYS = frozenset(model_config("tiny"))
-_SHOWN = 8
+_SIZE_KEYS = ("num_attention_heads", "attention_head_dim", "num_layers", "ffn_dim", "freq_dim", "text_dim", "image_dim")
+_KINDS = ("checkpoint", "export")
+_STEADYDANCER, _BASE = "SteadyDancer", "Wan 2.1 I2V"
+_OTHERS = {0: "no Wan transformer", 16: "a Wan text-to-video model", 48: "Wan 2.2 5B, with 48 latent channels"}
 
 
-class WrongCheckpoint(SteadyDancerError):
-    """A folder whose tensors are not those of the model that was expected."""
+class Opened(NamedTuple):
+    """A model and where it comes from."""
+
+    model: SteadyDancerTransformer
+    id: str
+    """The commit's id, or ``sha256:`` and the hash of config and weight files."""
+    trained: dict | None
+    """The config that it was trained with, where it is a commit of ours."""
+
+
+def open_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Opened:
+    """SteadyDancer from a committed folder of ours, a diffusers or an official folder, a .safetensors file or a hub id.
+
+    Every file of a commit is checked against its hash. That the weights are finite is not looked at. Raises
+    WrongCheckpoint as :func:`load_model`, CorruptArtifact, WeightsNotFound, and SteadyDancerError for a commit that
+    holds no model.
+    """
+    path = Path(source).expanduser()
+    if (path / commits.COMMIT_FILE).is_file():
+        commit = commits.verify(path)
+        if commit.kind not in _KINDS:
+            raise SteadyDancerError(f"{source} is a {commit.kind}, not a checkpoint.", "Give a stage's folder.")
+        return Opened(load_model(commit.path / "model", dtype, device), commit.id, commit.config)
+    where = path if path.is_file() else _folder(path, str(source))
+    return Opened(load_model(where, dtype, device), f"sha256:{_files_hash(where)}", None)
 
 
 def save_model(model: nn.Module, folder: Path | str) -> Path:
     """Writes config.json and safetensors (in shards of at most 10 GB) in diffusers' layout and names."""
+    folder = folder_for(folder)
     model.save_pretrained(folder, safe_serialization=True)
-    return Path(folder)
+    return folder
 
 
 def load_model(
-    folder: Path | str, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    source: Path | str, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> SteadyDancerTransformer:
-    """SteadyDancer from a folder of ours, of diffusers or of the official release, in eval mode.
+    """SteadyDancer from a folder of ours, of diffusers or of the official release, or a file, in eval mode.
 
-    One tensor at a time is read and cast. Raises WrongCheckpoint listing missing, extra and mis-shaped tensors.
+    One shard at a time is read and cast; norms, modulation tables and pose modules stay in fp32. A file without a
+    config.json beside it is taken for a ``wan-14b``. Raises WrongCheckpoint for another kind of model, listing
+    missing, extra and mis-shaped tensors, and for files as :func:`model.shards.stored_tensors` does.
     """
-    folder = Path(folder)
-    model = _empty(SteadyDancerTransformer, read_config(folder))
-    _fill(model, folder, dtype, device)
-    return model
+    source = Path(source)
+    model = _empty(SteadyDancerTransformer, source)
+    _fill(model, source, dtype, device)
+    return model.to(device).eval()
 
 
 def load_base(folder: Path | str, dtype: torch.dtype = torch.float32) -> WanTransformer3DModel:
     """Plain Wan 2.1 I2V. Raises as :func:`load_model`."""
     folder = Path(folder)
-    model = _empty(WanTransformer3DModel, read_config(folder))
+    model = _empty(WanTransformer3DModel, folder)
     _fill(model, folder, dtype, "cpu")
-    return model
+    return model.eval()
 
 
 def build_model(settings: schema.Model, seed: int) -> SteadyDancerTransformer:
@@ -60,17 +89,25 @@ def build_model(settings: schema.Model, seed: int) -> SteadyDancerTransformer:
 
     Raises SteadyDancerError where the base is not found or has another size than ``settings.size``.
     """
-    if settings.base:
+    config = model_config(settings.size)
+    if not settings.base:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = SteadyDancerTransformer(**config)
+        model = init_from_base(model, build_base(settings, seed))
+    else:
         folder = _base_folder(settings)
         if any(name.startswith(NEW_PARTS) for name in stored_tensors(folder)):
             log.info("%s is a SteadyDancer checkpoint; it is taken as it is", folder)
             return load_model(folder)
-    config = model_config(settings.size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = SteadyDancerTransformer(**config)
+        # Straight into place: a model of its own for the base would be another 66 GB of a 14B.
+        model = _empty(SteadyDancerTransformer, folder)
+        for part, module in new_parts(config, seed).items():
+            setattr(model, part, module)
+        _fill(model, folder, torch.float32, "cpu", kind=_BASE)
+        init_patch_embeddings(model)
     log.info("the new parts of SteadyDancer are initialised from the base: %s", ", ".join(NEW_PARTS))
-    return init_from_base(model, build_base(settings, seed)).eval()
+    return model.eval()
 
 
 def build_base(settings: schema.Model, seed: int) -> WanTransformer3DModel:
@@ -79,45 +116,16 @@ def build_base(settings: schema.Model, seed: int) -> WanTransformer3DModel:
     return base.eval().requires_grad_(False)
 
 
-def read_config(folder: Path) -> dict:
-    """Transformer arguments of a model folder, from a diffusers or an official Wan config.json."""
+def read_config(source: Path) -> dict:
+    """Transformer arguments from the diffusers or official Wan config.json of a model folder, or beside a file."""
+    path = (source.parent if source.is_file() else source) / "config.json"
+    if source.is_file() and not path.exists():
+        return model_config("wan-14b")
     try:
-        raw = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise WrongCheckpoint(f"{folder} has no readable config.json ({error}).", "Give a model folder.") from error
-    if "dim" in raw:
-        heads, width = raw["num_heads"], raw["dim"]
-        return model_config("wan-14b") | {
-            "num_attention_heads": heads,
-            "attention_head_dim": width // heads,
-            "ffn_dim": raw["ffn_dim"],
-            "freq_dim": raw["freq_dim"],
-            "num_layers": raw["num_layers"],
-            "text_dim": raw.get("text_dim", 4096),
-            "image_dim": raw.get("image_dim", 1280),
-            "added_kv_proj_dim": width,
-        }
-    return {key: value for key, value in raw.items() if key in _CONFIG_KEYS}
-
-
-class Stored(NamedTuple):
-    """A tensor on disk."""
-
-    file: Path
-    name: str
-    shape: tuple[int, ...]
-
-
-def stored_tensors(folder: Path) -> dict[str, Stored]:
-    """The tensors of a model folder by their diffusers names, in the order of the files. Reads no values."""
-    stored: dict[str, Stored] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with _opened(path) as tensors:
-            for name in tensors.offset_keys():
-                stored[to_diffusers(name)] = Stored(path, name, tuple(tensors.get_slice(name).get_shape()))
-    if not stored:
-        raise WrongCheckpoint(f"{folder} holds no safetensors.", "Give a folder with config.json and *.safetensors.")
-    return stored
+        raw = json.loads(path.read_text())
+        return from_official(raw) if "dim" in raw else {key: raw[key] for key in _CONFIG_KEYS & raw.keys()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+        raise WrongCheckpoint(f"{path} is no readable model config ({error!r}).", "Give a model folder.") from error
 
 
 def model_sha(model: nn.Module) -> str:
@@ -129,11 +137,27 @@ def model_sha(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _folder(path: Path, source: str) -> Path:
+    """A folder with weights but without config.json goes on, to be told what it holds instead."""
+    if path.is_dir() and not any((path / part / "config.json").is_file() for part in (".", "transformer")):
+        weight_files(path)
+    return locate(source, "--checkpoint", "a SteadyDancer transformer", "transformer")
+
+
+def _files_hash(source: Path) -> str:
+    digest, config = hashlib.sha256(), (source.parent if source.is_file() else source) / "config.json"
+    for path in [*([config] if config.exists() else []), *weight_files(source)]:
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
 def _base_folder(settings: schema.Model) -> Path:
     folder = locate(settings.base, "model.base", "a Wan 2.1 I2V transformer", "transformer")
     found, wanted = read_config(folder), model_config(settings.size)
-    keys = ("num_attention_heads", "attention_head_dim", "num_layers", "ffn_dim")
-    if differing := [f"{key} {found.get(key)} (not {wanted[key]})" for key in keys if found.get(key) != wanted[key]]:
+    # A model without image_dim is of another kind, which is told better once its tensors are seen.
+    keys = [key for key in _SIZE_KEYS if found.get(key) not in (None, wanted[key])]
+    if differing := [f"{key} {found[key]} (not {wanted[key]})" for key in keys]:
         raise SteadyDancerError(
             f"model.base={settings.base} is not of model.size={settings.size}: {', '.join(differing)}.",
             "Set model.size to the size of these weights.",
@@ -141,55 +165,64 @@ def _base_folder(settings: schema.Model) -> Path:
     return folder
 
 
-def _empty(kind: type, config: dict) -> nn.Module:
+def _empty(kind: type, source: Path) -> nn.Module:
     """A model without memory for its weights; the RoPE tables, which no checkpoint holds, are made."""
-    with torch.device("meta"):
-        model = kind(**config)
-    with torch.device("cpu"):
-        model.rope = type(model.rope)(model.rope.attention_head_dim, model.rope.patch_size, model.rope.max_seq_len)
+    config = read_config(source)
+    try:
+        with torch.device("meta"):
+            model = kind(**config)
+        with torch.device("cpu"):
+            model.rope = type(model.rope)(model.rope.attention_head_dim, model.rope.patch_size, model.rope.max_seq_len)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise WrongCheckpoint(f"The config.json of {source} makes no model ({error}).", "Fetch it again.") from error
     return model
 
 
-def _fill(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device | str) -> None:
-    stored = stored_tensors(folder)
-    _compare(folder, model, {name: tensor.shape for name, tensor in stored.items()})
+def _fill(
+    model: nn.Module, source: Path, dtype: torch.dtype, device: torch.device | str, kind: str | None = None
+) -> None:
+    """Puts the stored tensors in place of the model's: all of them, or of a ``kind`` that is a part of it."""
+    stored = stored_tensors(source)
+    kind = kind or (_STEADYDANCER if isinstance(model, SteadyDancerTransformer) else _BASE)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if kind == _BASE:
+        expected = {name: shape for name, shape in expected.items() if not name.startswith(NEW_PARTS)}
+    _compare(source, kind, expected, {name: tensor.shape for name, tensor in stored.items()})
 
     def kept(name: str) -> torch.dtype:
         return torch.float32 if any(part in name for part in model._keep_in_fp32_modules) else dtype
 
     for path, group in itertools.groupby(stored.items(), key=lambda item: item[1].file):
-        with _opened(path) as tensors:
+        with opened(path) as tensors:
             state = {ours: tensors.get_tensor(t.name).to(device, kept(ours), copy=True) for ours, t in group}
         model.load_state_dict(state, strict=False, assign=True)
-    model.to(device).eval()
 
 
-def _compare(folder: Path, model: nn.Module, found: dict[str, tuple[int, ...]]) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    steadydancer = isinstance(model, SteadyDancerTransformer)
+def _compare(source: Path, kind: str, expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     shapes = [
         f"{n} {found[n]} (not {expected[n]})" for n in sorted(expected.keys() & found.keys()) if found[n] != expected[n]
     ]
-    if not (missing or extra or shapes):
+    is_kind = _kind(found)
+    if is_kind == kind and not (missing or extra or shapes):
         return
     kinds = (("missing", missing), ("extra", extra), ("of another shape", shapes))
-    listed = "\n".join(f"{len(names)} {kind}: {_short(names)}" for kind, names in kinds if names)
-    base = steadydancer and all(name.startswith(NEW_PARTS) for name in missing) and not extra and missing
-    raise WrongCheckpoint(
-        f"{folder} does not hold the tensors of {'SteadyDancer' if steadydancer else 'Wan 2.1 I2V'}.\n{listed}",
-        "This is a base Wan 2.1 I2V checkpoint, without SteadyDancer's parts. To train from it set model.base."
-        if base
-        else f"Give a checkpoint of the same size, with {BASE_CHANNELS} input channels.",
-    )
+    listed = "".join(f"\n{len(names)} {what}: {short(names)}" for what, names in kinds if names)
+    found_instead = "" if is_kind == kind else f" It is {is_kind}."
+    fix = f"Give a checkpoint of {kind} of the size in config.json, with {BASE_CHANNELS} input channels."
+    if source.is_file() and not source.with_name("config.json").exists():
+        fix = "Without a config.json beside it a file is taken for a wan-14b. Put the config.json of its model there."
+    if (kind, is_kind) == (_STEADYDANCER, _BASE):
+        fix = "This is a base Wan 2.1 I2V checkpoint, without SteadyDancer's parts. To train from it set model.base."
+    raise WrongCheckpoint(f"{source} does not hold the tensors of {kind}.{found_instead}{listed}", fix)
 
 
-def _short(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-
-def _opened(path: Path):
-    try:
-        return safe_open(path, "pt")
-    except (SafetensorError, OSError) as error:
-        raise WrongCheckpoint(f"{path} is no safetensors file or is cut short ({error}).", "Fetch it again.") from error
+def _kind(found: dict[str, tuple[int, ...]]) -> str:
+    """What model these tensors are of, by their names and the input channels."""
+    if any(name.startswith(NEW_PARTS) for name in found):
+        return _STEADYDANCER
+    channels = [*found.get("patch_embedding.weight", ()), 0, 0][1]
+    if channels != BASE_CHANNELS:
+        return _OTHERS.get(channels, f"a Wan transformer with {channels} input channels")
+    image = any(name.startswith("condition_embedder.image_embedder.") for name in found)
+    return _BASE if image else "Wan 2.2 I2V, which has no image embedder"

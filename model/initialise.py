@@ -1,11 +1,29 @@
-"""The base Wan I2V model, and SteadyDancer started from one."""
+"""The base Wan I2V model, and SteadyDancer started from one.
+
+What holds of the untrained model, up to the rounding of a sum:
+
+- The pose latent changes nothing: its 32 channels meet zeros in the fuse kernel.
+- The video's tokens are the base's, and so are their rotary positions, the timestep's modulation, the text, and,
+  without the pose's CLIP embedding (:meth:`model.conditions.Conditions.without_pose`), the image context.
+- The token of the image reference is the base's embedding of [image, ones, image]; that of the pose reference is the
+  base's embedding of zeros beside the pose as image latent.
+- So the velocity is the base's but for two paths: the video attends to the two reference frames, and the pose's CLIP
+  embedding is added to the image's. With neither, it is the base's.
+
+The first path cannot be closed by initial values: keys are RMS-normed, so that no token can be kept from being attended
+to, and tokens are layer-normed, so that a small one weighs as much as a large one. A mask or a gate could, which the
+released model does not have.
+
+The zeros hide the pose modules from the first gradient: at step 0 channels 36..67 of the fuse kernel learn, and the
+modules before them from step 1 on.
+"""
 
 import torch
 from diffusers import WanTransformer3DModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.conditions import Conditions
-from model.transformer import BASE_CHANNELS, SteadyDancerTransformer
+from model.transformer import BASE_CHANNELS, NEW_PARTS, SteadyDancerTransformer
 
 IMAGE_LATENT = slice(20, 36)
 NOISY_LATENT = slice(0, 16)
@@ -52,17 +70,20 @@ def base_forward(
     return velocity.float()
 
 
-@torch.no_grad()
 def init_from_base(model: SteadyDancerTransformer, base: WanTransformer3DModel) -> SteadyDancerTransformer:
-    """Puts the base's weights into ``model`` and starts the new parts from them (specification 1.6).
+    """Puts the base's weights into ``model`` and starts the new patch embeddings from them. See the module's text."""
+    model.load_state_dict(base.state_dict(), strict=False)
+    return init_patch_embeddings(model)
+
+
+@torch.no_grad()
+def init_patch_embeddings(model: SteadyDancerTransformer) -> SteadyDancerTransformer:
+    """Starts the two new patch embeddings of a model that holds the base's weights (specification 1.6).
 
     The 36-channel kernel goes into channels 0..35 of the fuse kernel, zeros into 36..67; the pose reference starts as
     the kernel of the image latent (zeros would put a zero vector into a layer norm, whose gradient there is 1000).
-    Until it is trained the pose modules change nothing, and the video tokens are those of the base exactly; the
-    velocity still differs from the base's by the attention to the two reference frames.
     """
-    model.load_state_dict(base.state_dict(), strict=False)
-    kernel, bias = base.patch_embedding.weight, base.patch_embedding.bias
+    kernel, bias = model.patch_embedding.weight, model.patch_embedding.bias
     fuse, reference = model.patch_embedding_fuse, model.patch_embedding_ref_c
     fuse.weight.zero_()
     fuse.weight[:, :BASE_CHANNELS] = kernel
@@ -70,3 +91,11 @@ def init_from_base(model: SteadyDancerTransformer, base: WanTransformer3DModel) 
     for part in (fuse, reference):
         part.bias.copy_(bias)
     return model
+
+
+def new_parts(config: dict, seed: int) -> dict[str, nn.Module]:
+    """The five added parts of a model of that config, with PyTorch's initial weights from ``seed``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SteadyDancerTransformer(**config | {"num_layers": 0})
+    return {name: getattr(model, name) for name in NEW_PARTS}
