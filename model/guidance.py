@@ -88,7 +88,7 @@ def prepared(model: Any, windows: list[Passes]) -> list[Passes]:
     def posed(base: Prepared, conditions: Conditions) -> Prepared:
         return base._replace(fused_BCTHW=model.read_pose(conditions.condition_BCTHW))
 
-    right = [posed(positive, passes.positive) for passes in windows]
+    right = [positive, *(posed(positive, passes.positive) for passes in windows[1:])]
     return [
         Passes(it, textless._replace(fused_BCTHW=it.fused_BCTHW), posed(positive, passes.negative_pose))
         for it, passes in zip(right, windows, strict=True)
