@@ -215,25 +215,66 @@ def pose(
 
 @app.command()
 def animate(
-    image: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The reference photo.")],
-    driving: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Driving video, or .npz pose track.")],
-    out: Annotated[Path, typer.Option(help="The mp4 to write.")],
-    checkpoint: Annotated[Path, typer.Option(exists=True, file_okay=False, help="A stage's committed folder.")],
+    out: Annotated[Path, typer.Option(help="The mp4; of several videos the folder. Files there are replaced.")],
+    checkpoint: Annotated[
+        str, typer.Option(metavar="MODEL", help="A stage's folder, a diffusers or official folder, or a hub id.")
+    ],
+    image: Annotated[
+        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="The reference photo; also several.")
+    ] = None,
+    driving: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="Driving video, or .npz pose track; also several."),
+    ] = None,
+    pair: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="Instead of both: a folder as `pose --pair` writes it."),
+    ] = None,
     overrides: Overrides = None,
-    prompt: str = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="The same as seed=N.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The motion in words; default: a pair's own.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Default: the config's; also several.")] = None,
+    people: Annotated[int, typer.Option(min=1, max=6, help="How many move, matched from left to right.")] = 1,
+    lora: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="Merged into the model; also several.")
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="OUT.preview.png while a video is made: first, middle, last frame.")
+    ] = False,
+    provenance: Annotated[
+        bool, typer.Option("--provenance/--no-provenance", help="Model, hashes and seed in the file's metadata.")
+    ] = True,
     config: ConfigOption = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
 ) -> None:
-    """One photo and a driving pose to a video that starts at the photo.
+    """A photo and a driving pose to a video that starts at the photo.
 
-    Do not animate people who have not agreed to it, and do not pass results off as recordings.
+    Several photos, drivings or seeds give a video of each with each, and a grid of all.
+
+    [bold]Not acceptable:[/]
+    - animating people who have not agreed to it,
+    - passing results off as recordings,
+    - sexual content that shows minors or real people,
+    - deceiving or harassing anybody.
     """
-    if (loaded := _load(config, _seeded(overrides, seed), print_config)) is not None:
+    if (loaded := _load(config, _seeded(overrides, seed[0] if seed else None), print_config)) is not None:
         from model.command import animate_files
+        from model.request import Request, lora_of
 
-        animate_files(loaded, image=image, driving=driving, out=out, checkpoint=checkpoint, prompt=prompt)
+        request = Request(
+            out=out,
+            checkpoint=checkpoint,
+            images=image or [],
+            drivings=driving or [],
+            pairs=pair or [],
+            prompt=prompt,
+            seeds=seed or [loaded.seed],
+            people=people,
+            loras=[lora_of(each) for each in lora or []],
+            preview=preview,
+            provenance=provenance,
+        )
+        animate_files(loaded, request)
 
 
 @app.command()

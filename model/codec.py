@@ -3,7 +3,7 @@
 Shapes: B batch, C channels, T frames or latent frames, H W height and width (pixels or latent), K = 16 latent channels.
 """
 
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -15,10 +15,13 @@ SPACE, TIME = 8, 4
 class LatentCodec(Protocol):
     """Video (B, 3, T, H, W) in [-1, 1] to latents (B, 16, (T-1)//4+1, H/8, W/8), roughly of unit variance, and back.
 
-    T is 4k+1. Causal: latent 0 depends on frame 0 only, latent k on frames up to 4k.
+    T is 4k+1. Causal: latent 0 depends on frame 0 only, latent k on frames up to 4k. Input may lie on any device; what
+    comes out is fp32 on the codec's own, or on the input's where a codec has no weights.
     """
 
     id: str
+
+    def to(self, device: torch.device | str) -> Self: ...
 
     def encode(self, video_BCTHW: Tensor) -> Tensor: ...
 
@@ -72,16 +75,20 @@ class BlockDCT:
         scale = torch.tensor([rms for *_, rms in _CHANNELS], dtype=torch.float64)[:, None] * TIME**0.5
         self._analysis, self._synthesis = (basis / scale).float(), (basis * scale).float()
 
+    def to(self, device: torch.device | str) -> Self:
+        """Itself: its two small tables follow the input."""
+        return self
+
     def encode(self, video_BCTHW: Tensor) -> Tensor:
         check_video(video_BCTHW)
-        groups = torch.cat([video_BCTHW[:, :, :1].expand(-1, -1, TIME - 1, -1, -1), video_BCTHW], dim=2)
+        groups = torch.cat([video_BCTHW[:, :, :1].expand(-1, -1, TIME - 1, -1, -1), video_BCTHW], dim=2).float()
         blocks = groups.unflatten(4, (-1, SPACE)).unflatten(3, (-1, SPACE)).unflatten(2, (-1, TIME))
         # (B, c, T, t, H, y, W, x) to (B, T, H, W, ctyx)
         pixels = blocks.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
-        return (pixels @ self._analysis.to(pixels).T).movedim(-1, 1)
+        return (pixels @ self._analysis.to(pixels.device).T).movedim(-1, 1)
 
     def decode(self, latent_BCTHW: Tensor) -> Tensor:
-        pixels = latent_BCTHW.movedim(1, -1) @ self._synthesis.to(latent_BCTHW)
+        pixels = latent_BCTHW.float().movedim(1, -1) @ self._synthesis.to(latent_BCTHW.device)
         blocks = pixels.unflatten(4, (3, TIME, SPACE, SPACE)).permute(0, 4, 1, 5, 2, 6, 3, 7)
         return blocks.flatten(6, 7).flatten(4, 5).flatten(2, 3)[:, :, TIME - 1 :].clamp(-1, 1)
 

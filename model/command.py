@@ -1,69 +1,136 @@
-"""`steadydancer animate`: files in, an mp4 out."""
+"""`steadydancer animate`: pictures and drivings in, an mp4 out, or a folder of them with a grid."""
 
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from infra import commits
-from infra.errors import SteadyDancerError
-from infra.schema import Clip, Config, Encode, Model
+from infra.schema import Config
 from model import video
-from model.animate import animate
-from model.checkpoint import load_model
-from model.encoders import build_encoders
+from model.grid import Panel, write_grid
+from model.parts import Parts, open_parts
 from model.pose.estimator import build_estimator
-from model.pose.reading import bounded, read_driving_track, read_reference, size_text
+from model.pose.pair_reading import Pair
+from model.rendering import published, render
+from model.reporting import Report, reporting
+from model.request import Request
+from model.scenes import (
+    Scene,
+    check_driving,
+    check_photo,
+    open_pair,
+    pair_scene,
+    read_dance,
+    read_photo,
+    scene_names,
+    scene_of,
+    slow_motion,
+    wanted_frames,
+)
+
+Rows = list[list[Scene]]
+"""References down, drivings across."""
+Made = dict[tuple[str, int], tuple[Path, tuple[int, int]]]
+"""Scene's name and seed to the file and the (height, width) of its frames."""
 
 
-def animate_files(config: Config, *, image: Path, driving: Path, out: Path, checkpoint: Path, prompt: str = "") -> Path:
-    """Writes ``out``: the person of ``image`` moving like ``driving``, a video or the pose track of one beside it.
+def animate_files(config: Config, request: Request) -> list[Path]:
+    """Makes the videos that are asked for, and returns what was written: an mp4, or several and a grid of them.
 
-    ``checkpoint`` is a stage's committed folder. Model, inputs and seed go into the file's metadata. Raises
-    SteadyDancerError for a picture without a person, a driving that is too short, and folders that hold no checkpoint.
+    A file that is there is replaced once the new one is whole. Of several, what fails is told, the others are made, and
+    the SteadyDancerError at the end names what was not; of a single one it is raised as it comes.
     """
-    if out.suffix != ".mp4":
-        raise SteadyDancerError(f"{out}: the video is written as mp4.", "End the name in .mp4.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SteadyDancerError(f"{out.parent} cannot be made: {error.strerror}.", "Choose another --out.") from None
-    commit = commits.verify(checkpoint)
-    if commit.kind != "checkpoint":
-        raise SteadyDancerError(f"{checkpoint} is a {commit.kind}, not a checkpoint.", "Give a stage's folder.")
-    trained = commit.config  # what it was trained with decides how it is used, whatever config is loaded
-    encode, base = Encode(**trained["encode"]), Model(**trained["model"])
-    estimator, clip = build_estimator(config.pose), Clip(**trained["clip"])
-    reference = read_reference(image, estimator)
-    if reference.note:
-        Console(stderr=True).print(reference.note, style="yellow", markup=False)
-    full = reference.picture.shape[:2]
-    size = bounded(full)
-    picture, pose = video.resize(reference.picture, size), reference.pose.resized(full, size)
-    track, track_size = read_driving_track(driving, estimator, config.pose, clip.fps, seconds=clip.seconds)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, encoders = load_model(commit.path / "model", device=device), build_encoders(encode, base, device)
-    columns = TextColumn("Animating"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        frames = animate(
-            model,
-            encoders,
-            picture,
-            track,
-            track_size,
-            prompt,
-            config.animate,
-            frames=clip.frames,
-            fps=clip.fps,
-            seed=config.seed,
-            reference_pose=pose,
-            alignment="official" if config.pose.compat else "robust",
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    made = f"steadydancer model={commit.id} image={image.name} driving={driving.name} seed={config.seed}"
-    video.write(out, frames, clip.fps, metadata={"comment": made})
-    told = f"{out}: {len(frames)} frames of {size_text(frames.shape[1:3])} from a picture of {size_text(size)}."
-    Console().print(told, markup=False)
-    return out
+    request.checked()
+    wanted_frames(config.animate.frames, config.clip.frames)
+    with reporting(request.several) as report:
+        # What is wrong with the files is told before the model is read, which can take minutes.
+        area = config.animate.area
+        found = {
+            "images": report.read(request.images, lambda path: check_photo(path, area)),
+            "drivings": report.read(request.drivings, check_driving),
+            "pairs": report.read(request.pairs, lambda path: open_pair(path, area)),
+        }
+        request = request._replace(**{name: list(paths) for name, paths in found.items()})
+        written = []
+        if request.pairs or (request.images and request.drivings):
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            with report.task("Reading the model"):
+                parts = open_parts(config, request.checkpoint, request.loras, device)
+            report.note(*parts.notes)
+            rows = (
+                _pair_rows(found["pairs"], request, parts, report)
+                if request.pairs
+                else _rows(config, request, parts, report)
+            )
+            written = _make(config, request, parts, rows, report)
+    for line in report.made:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+    report.refuse_failures()
+    return written
+
+
+def _make(config: Config, request: Request, parts: Parts, rows: Rows, report: Report) -> list[Path]:
+    orders = [(scene, seed) for row in rows for scene in row for seed in request.seeds]
+    made: Made = {}
+    for number, (scene, seed) in enumerate(orders, 1):
+        name = scene.name if len(request.seeds) == 1 else f"{scene.name}-seed{seed}"
+        path = request.out / f"{name}.mp4" if request.several else request.out
+        title = f"Animating {name} ({number} of {len(orders)})" if request.several else "Animating"
+        with report.tolerating(name):
+            made[scene.name, seed] = path, render(config, request, parts, scene, seed, path, report, title)
+    written = [path for path, _ in made.values()]
+    if request.several and made:
+        panel = tuple(np.max([size for _, size in made.values()], axis=0).tolist())
+        grid = request.out / "grid.mp4"
+        with report.tolerating(grid.name), report.task("Joining them in a grid"):
+            published(grid, lambda path: write_grid(path, _panels(rows, request, made), parts.clip.fps, panel))
+            report.made.append(f"{grid}: {'references down, drivings across' if request.images else 'pairs down'}.")
+            written.append(grid)
+    return written
+
+
+def _rows(config: Config, request: Request, parts: Parts, report: Report) -> Rows:
+    estimator, fps = build_estimator(config.pose), parts.clip.fps
+    people, frames = request.people, wanted_frames(config.animate.frames, parts.clip.frames)
+    with report.task("Finding people in the pictures"):
+        photos = report.read(request.images, lambda path: read_photo(path, estimator, config.pose, people))
+    dances = {}
+    for path in request.drivings if photos else ():
+        with report.task(f"Finding poses in {path.name}", frames and frames / fps) as update:
+            dances |= report.read([path], lambda p: read_dance(p, estimator, config.pose, fps, people, frames, update))
+    for each in [*photos.values(), *dances.values()]:
+        report.note(*each.notes)
+    moves = [path.stem.removesuffix(".pose") for path in dances]
+    names = iter(scene_names([f"{image.stem}-{move}" for image in photos for move in moves]))
+    prompt = request.prompt or ""
+    return [
+        [scene_of(next(names), photo, dance, config, prompt) for dance in dances.values()] for photo in photos.values()
+    ]
+
+
+def _pair_rows(pairs: dict[Path, Pair], request: Request, parts: Parts, report: Report) -> Rows:
+    for path, pair in pairs.items():
+        report.note(*pair.notes, slow_motion(path, pair, parts.clip.fps))
+    names = scene_names([path.resolve().name for path in pairs])
+    return [
+        [pair_scene(name, path, pair, request.prompt)] for name, (path, pair) in zip(names, pairs.items(), strict=True)
+    ]
+
+
+def _panels(rows: Rows, request: Request, made: Made) -> list[list[Panel]]:
+    """The videos with their references on the left, and their drivings above; a pair's driving stands beside it."""
+    seeds = request.seeds
+
+    def of(scene: Scene) -> list[Panel]:
+        videos = [made.get((scene.name, seed)) for seed in seeds]
+        return [entry and (image for _, image in video.frames(entry[0])) for entry in videos]
+
+    def driving(scene: Scene) -> Panel:
+        return islice(scene.frames(), scene.poses)
+
+    if request.pairs:
+        return [[[scene.reference], driving(scene), *of(scene)] for (scene,) in rows]
+    above = [None, *(panel for scene in rows[0] for panel in (driving(scene), *[None] * (len(seeds) - 1)))]
+    return [above, *([[row[0].reference], *(panel for scene in row for panel in of(scene))] for row in rows)]

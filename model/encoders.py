@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H W pixels, N = 257 tokens of an image, L tokens of
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -22,19 +22,26 @@ IMAGE_GRID = 16
 
 
 class ImageEncoder(Protocol):
-    """Images (B, 3, H, W) in [-1, 1], of any size, to (B, 257, dim)."""
+    """Images (B, 3, H, W) in [-1, 1], of any size, to (B, 257, dim).
+
+    Input may lie on any device; what comes out is fp32 on the encoder's own, or on the input's if it has no weights.
+    """
 
     id: str
     dim: int
+
+    def to(self, device: torch.device | str) -> Self: ...
 
     def __call__(self, image_BCHW: Tensor) -> Tensor: ...
 
 
 class TextEncoder(Protocol):
-    """Prompts to one (L <= 512, dim) tensor each; an empty prompt has at least one token."""
+    """Prompts to one (L <= 512, dim) tensor each, fp32 on the encoder's device; an empty one has at least one token."""
 
     id: str
     dim: int
+
+    def to(self, device: torch.device | str) -> Self: ...
 
     def __call__(self, prompts: list[str]) -> list[Tensor]: ...
 
@@ -51,28 +58,35 @@ class Encoders:
         return {"codec": self.codec.id, "image": self.image.id, "text": self.text.id}
 
 
-def build_encoders(encode: schema.Encode, model: schema.Model, device: torch.device | str = "cpu") -> Encoders:
-    """The encoders a config names, of the widths its model reads.
+def build_encoders(
+    encode: schema.Encode,
+    model: schema.Model,
+    device: torch.device | str = "cpu",
+    offload: Literal["none", "parts", "blocks"] = "none",
+) -> Encoders:
+    """The encoders a config names, of the widths its model reads, in the precision they have on ``device``.
 
-    Raises SteadyDancerError where weights cannot be had or have another width.
+    That is the release's: CLIP in fp16 and umT5 in bf16 on a GPU, in fp32 on the CPU; the VAE in fp32. Unless
+    ``offload`` is none they are left in host memory, to be brought to the device while they work
+    (``.to``). Raises SteadyDancerError where weights cannot be had or have another width.
     """
-    widths = model_config(model.size)
+    widths, gpu = model_config(model.size), torch.device(device).type != "cpu"
     if encode.codec == "wan-vae":
         from model.wan_vae import WanVAE
 
-        codec = WanVAE(encode.codec_weights, device)
+        codec = WanVAE(encode.codec_weights, encode.codec_tiling)
     else:
         codec = BlockDCT()
     if encode.image == "clip":
         from model.pretrained_encoders import ClipImageEncoder
 
-        image = ClipImageEncoder(encode.image_weights, device)
+        image = ClipImageEncoder(encode.image_weights, torch.float16 if gpu else torch.float32)
     else:
         image = PatchEncoder(widths["image_dim"])
     if encode.text == "umt5":
         from model.pretrained_encoders import Umt5TextEncoder
 
-        text = Umt5TextEncoder(encode.text_weights, device)
+        text = Umt5TextEncoder(encode.text_weights, torch.bfloat16 if gpu else torch.float32)
     else:
         text = WordEncoder(widths["text_dim"])
     for kind, encoder, width in (("image", image, widths["image_dim"]), ("text", text, widths["text_dim"])):
@@ -82,6 +96,8 @@ def build_encoders(encode: schema.Encode, model: schema.Model, device: torch.dev
                 f"model.size={model.size} reads {width}.",
                 f"Use encode.{kind}=embedded, or the model size these weights belong to.",
             )
+    if offload == "none":
+        codec, image, text = (part.to(device) for part in (codec, image, text))
     return Encoders(codec, image, text)
 
 
@@ -97,6 +113,10 @@ class PatchEncoder:
         self._project = torch.randn(4 * 4 * 3, dim, generator=generator) / (4 * 4 * 3) ** 0.5
         self._places = 0.5 * torch.randn(1 + IMAGE_GRID**2, dim, generator=generator)
 
+    def to(self, device: torch.device | str) -> Self:
+        """Itself: its two small tables follow the input."""
+        return self
+
     def __call__(self, image_BCHW: Tensor) -> Tensor:
         fine = F.adaptive_avg_pool2d(image_BCHW.float(), 4 * IMAGE_GRID)
         patches_BNC = F.unfold(fine, 4, stride=4).transpose(1, 2)
@@ -110,6 +130,10 @@ class WordEncoder:
 
     def __init__(self, dim: int):
         self.dim, self.id = dim, f"words-1-{dim}"
+
+    def to(self, device: torch.device | str) -> Self:
+        """Itself: it has no weights, and answers on the CPU."""
+        return self
 
     def __call__(self, prompts: list[str]) -> list[Tensor]:
         return [self._encode(prompt) for prompt in prompts]

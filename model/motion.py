@@ -25,7 +25,7 @@ def motion_of(
     Tracks are in pixels of a ``track_size`` (height, width) frame and of one length; reference poses (one frame each)
     in pixels of the picture. Several people are matched from left to right (:func:`left_to_right`); each is aligned on
     their own. None: the tracks show the same people at the same places already. The negative pose comes from ``seed``,
-    drawn person after person; in the ``official`` mode as the release's Python draws it, the same for all people.
+    another one for each person; in the ``official`` mode as the release's Python draws it, the same for all people.
     Raises SteadyDancerError for unequal counts, and as :func:`model.pose.alignment.align`.
     """
     if reference_poses is None:
@@ -38,11 +38,11 @@ def motion_of(
     else:
         pairs = zip(left_to_right(tracks), left_to_right(reference_poses), strict=True)
         placed = [align(track, track_size, pose, reference_size, mode) for track, pose in pairs]
-    rng = np.random.default_rng(seed)
     if mode == "official":
         wrong = [stretched(track, *official_draws(seed, len(track))) for track in placed]
     else:
-        wrong = [negative(track, rng) for track in placed]
+        # The first person's are those of a pair folder with this seed.
+        wrong = [negative(track, np.random.default_rng([seed, n] if n else seed)) for n, track in enumerate(placed)]
     return Motion(DrawnPoses(placed, reference_size, size), DrawnPoses(wrong, reference_size, size))
 
 

@@ -23,8 +23,12 @@ def rescale(points: np.ndarray, neck: np.ndarray, scale: np.ndarray, aspect: np.
 
 
 def negative(track: PoseTrack, rng: np.random.Generator) -> PoseTrack:
-    """The negative pose: every frame drawn anew, scale U(0.7, 1.3) and horizontal aspect U(0.6, 1.4) (section 4.5)."""
-    return stretched(track, rng.uniform(*SCALE, len(track)), rng.uniform(*ASPECT, len(track)))
+    """The negative pose: every frame drawn anew, scale U(0.7, 1.3) and horizontal aspect U(0.6, 1.4) (section 4.5).
+
+    Frame after frame, so that a longer track begins as a shorter one.
+    """
+    draws = rng.uniform(*zip(SCALE, ASPECT, strict=True), (len(track), 2))
+    return stretched(track, *draws.T)
 
 
 def stretched(track: PoseTrack, scale: np.ndarray, aspect: np.ndarray) -> PoseTrack:

@@ -14,7 +14,7 @@ from model.pose.cleaning import clean
 from model.pose.estimator import PoseEstimator
 from model.pose.people import MOST_PEOPLE
 from model.pose.retiming import retime
-from model.pose.tracks import InvalidPose, PoseTrack, read_pose_file
+from model.pose.tracks import PoseTrack
 from model.pose.wholebody import neck
 
 LONGEST_SIDE = 1280
@@ -24,11 +24,18 @@ LONGEST_SIDE = 1280
 class Reference(NamedTuple):
     picture: np.ndarray
     """(H, W, 3) uint8 RGB, at its own size"""
-    pose: PoseTrack
-    """one frame, in pixels of the picture"""
-    people: int
+    poses: list[PoseTrack]
+    """of everybody who was found, most prominent first; one frame each, in pixels of the picture"""
     note: str | None
-    """what to tell the user where there is more than one"""
+    """what to tell the user where there are more people than were asked for"""
+
+    @property
+    def pose(self) -> PoseTrack:
+        return self.poses[0]
+
+    @property
+    def people(self) -> int:
+        return len(self.poses)
 
 
 class Driven(NamedTuple):
@@ -81,27 +88,43 @@ def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:
     return picture
 
 
-def read_reference(path: Path, estimator: PoseEstimator) -> Reference:
-    """The picture and its most prominent person. Raises SteadyDancerError where it shows nobody."""
+def read_reference(path: Path, estimator: PoseEstimator, people: int = 1) -> Reference:
+    """The picture and whom it shows, the ``people`` most prominent ones with both shoulders in view.
+
+    Raises SteadyDancerError where it shows fewer.
+    """
     picture = read_picture(path)
     size = picture.shape[:2]
     small = video.resize(picture, bounded(size))
-    people = estimator.estimate(small[None], MOST_PEOPLE)
-    if not people:
+    poses = [pose.resized(small.shape[:2], size) for pose in estimator.estimate(small[None], MOST_PEOPLE)]
+    if not poses:
         raise SteadyDancerError(
             f"{path}: nobody was found in it.", "Use a picture that shows one person, head and shoulders in view."
         )
-    pose = people[0].resized(small.shape[:2], size)
-    place, shown = neck(pose.keypoints[0], pose.scores[0])
-    if not shown:
+    necks = [neck(pose.keypoints[0], pose.scores[0]) for pose in poses]
+    if people > 1:
+        poses = [pose for pose, (_, shown) in zip(poses, necks, strict=True) if shown]
+        if len(poses) < people:
+            raise too_few(path, "picture", len(poses), people, ", both shoulders in view")
+    elif not necks[0][1]:
         raise SteadyDancerError(f"{path}: both shoulders are needed, and not seen.", "Use a picture that shows them.")
     note = None
-    if len(people) > 1:
+    if len(poses) > people == 1:
         note = (
-            f"{path.name} shows {people_text(len(people))}; the most prominent was taken, whose neck is at "
-            f"{place_text(place)} of {size_text(size)}. Crop the picture to choose another."
+            f"{path.name} shows {people_text(len(poses))}; the most prominent was taken, whose neck is at "
+            f"{place_text(necks[0][0])} of {size_text(size)}. Crop the picture to choose another."
         )
-    return Reference(picture, pose, len(people), note)
+    elif len(poses) > people:
+        note = f"{path.name} shows {people_text(len(poses))}; the {people} most prominent were taken."
+    return Reference(picture, poses, note)
+
+
+def too_few(path: Path, what: str, found: int, people: int, how: str = "") -> SteadyDancerError:
+    """That ``people`` were asked for and ``found`` are there."""
+    shown = f"{found} {'person' if found == 1 else 'people'}{how}"
+    return SteadyDancerError(
+        f"{path}: {shown}; {people} were asked for.", f"Use --people {max(found, 1)}, or a {what} that shows {people}."
+    )
 
 
 def read_driving(
@@ -175,31 +198,6 @@ def _cleaned_and_retimed(raw: PoseTrack, times: np.ndarray, rate: float, setting
         return Driven(uncleaned, uncleaned.scores, uncleaned, 0)
     cleaned = clean(raw, rate, times=times, fill_seconds=settings.fill_seconds, smooth_seconds=settings.smooth_seconds)
     return Driven(retime(cleaned.track, times, fps), uncleaned.scores, uncleaned, int(cleaned.filled.sum()))
-
-
-def read_driving_track(
-    path: Path, estimator: PoseEstimator, settings: Pose, fps: float, *, seconds: float | None = None
-) -> tuple[PoseTrack, tuple[int, int]]:
-    """The main person's pose at ``fps``, and the (height, width) its pixels belong to.
-
-    Of a video, or of a saved ``x.pose.npz``: its own record says frame rate and size; where there is none, it is taken
-    to be at ``fps`` already and its video ``x.mp4`` must lie beside it for the size.
-    """
-    if path.suffix != ".npz":
-        driving = read_driving(path, estimator, settings, fps, seconds=seconds)
-        return driving.people[0].track, driving.size
-    track, _, about = read_pose_file(path)
-    if "size" in about and "fps" in about:
-        try:
-            (height, width), rate = map(int, about["size"]), float(about["fps"])
-        except (TypeError, ValueError) as error:
-            raise InvalidPose(f"{path}: size and fps of its about are {about['size']}, {about['fps']}.") from error
-        return (track if rate == fps else retime(track, np.arange(len(track)) / rate, fps)), (height, width)
-    clip = path.with_name(path.name.removesuffix(".npz").removesuffix(".pose") + ".mp4")
-    if not clip.exists():
-        raise SteadyDancerError(f"{path}: {clip.name} is not beside it.", "Its size is needed, or give the video.")
-    info = video.probe(clip)
-    return track, (info.height, info.width)
 
 
 def frames_shown(path: Path, shown: np.ndarray) -> Iterator[np.ndarray]:

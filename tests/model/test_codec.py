@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.codec import BlockDCT
-from model.wan_vae import WanVAE
+from model.wan_vae import WanVAE, tiles
 from model.weights import WeightsNotFound
 
 
@@ -86,16 +86,16 @@ def tiny_vae(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("wan") / "vae"
     vae = AutoencoderKLWan(
-        base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+        base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
     )
     vae.save_pretrained(folder)
     return folder
 
 
 def test_wan_vae_has_the_codecs_interface_and_normalises(tiny_vae):
-    codec, video = WanVAE(str(tiny_vae.parent)), scene(9, 32, 32)
+    codec, video = WanVAE(str(tiny_vae.parent)).to("cpu"), scene(9, 16, 16)
     latent = codec.encode(video)
-    assert latent.shape == (1, 16, 3, 4, 4)
+    assert latent.shape == (1, 16, 3, 2, 2)
     torch.testing.assert_close(codec.encode(video), latent, atol=0, rtol=0)
     torch.testing.assert_close(codec.encode(video[:, :, :1]), latent[:, :, :1], atol=1e-4, rtol=0)
     vae = AutoencoderKLWan.from_pretrained(tiny_vae)
@@ -113,9 +113,35 @@ def test_wan_vae_without_weights_says_what_to_do(tmp_path):
     for source in (None, str(tmp_path / "nothing"), str(tmp_path)):
         with pytest.raises(WeightsNotFound, match=r"encode\.codec_weights"):
             WanVAE(source)
-    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKLWan"}')
-    with pytest.raises(WeightsNotFound, match="no AutoencoderKLWan"):
+    (tmp_path / "config.json").write_text('{"_class_name": "WanModel"}')
+    (tmp_path / "Wan2.1_VAE.pth").touch()
+    with pytest.raises(WeightsNotFound, match=r"holds WanModel.*\n.*vae/"):
         WanVAE(str(tmp_path))
+
+
+@pytest.mark.parametrize(("frames", "height", "width"), [(1, 64, 40), (5, 72, 40), (5, 40, 24)])
+def test_tiles_are_nearly_the_whole(tiny_vae, monkeypatch, frames, height, width):
+    """Sides that the tiles divide, sides that they do not, and sides that one tile holds."""
+    monkeypatch.setattr("model.wan_vae.STRIDE", 32)
+    monkeypatch.setattr("model.wan_vae.OVERLAP", 16)
+    whole, tiled = WanVAE(str(tiny_vae)), WanVAE(str(tiny_vae), tiling=True)
+    assert tiled.id == f"{whole.id}-tiled"
+    video = scene(frames, height, width)
+    latent = whole.encode(video)
+    for expected, got in ((latent, tiled.encode(video)), (whole.decode(latent), tiled.decode(latent))):
+        assert got.shape == expected.shape
+        assert (got - expected).square().mean().sqrt() < 0.15 * expected.std()
+        assert torch.equal(got, expected) == (height <= 48)
+
+
+@given(eighths=st.integers(1, 400))
+def test_no_tile_is_a_sliver(eighths):
+    side = 8 * eighths
+    tile, stride = tiles(side)
+    last = side - range(0, side, stride)[-1]
+    assert tile % 8 == stride % 8 == 0
+    assert tile <= 256
+    assert last >= min(side, 72)
 
 
 def test_psnr_of_a_real_dancer(real_data):

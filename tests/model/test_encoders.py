@@ -1,6 +1,11 @@
+import json
+import logging
+import shutil
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from huggingface_hub import errors as hub
+from safetensors.torch import load_file, save_file, save_model
 from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from infra import schema
@@ -8,12 +13,20 @@ from infra.errors import SteadyDancerError
 from model.encoders import build_encoders
 from model.pretrained_encoders import clean, squash
 from model.transformer import model_config
+from model.weights import WeightsNotFound, fingerprint, locate
 
 TINY = model_config("tiny")
 
 
 def image(seed: int = 0, height: int = 90, width: int = 60) -> torch.Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def store(model, folder) -> None:
+    """As save_pretrained, which imports DeepSpeed for it."""
+    folder.mkdir()
+    model.config.to_json_file(folder / "config.json")
+    save_model(model, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +39,9 @@ def pretrained(tmp_path_factory):
     clip = CLIPVisionConfig(
         hidden_size=48, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, image_size=224, patch_size=14
     )
-    CLIPVisionModel(clip).save_pretrained(root / "image_encoder")
+    store(CLIPVisionModel(clip), root / "image_encoder")
     umt5 = UMT5Config(vocab_size=32, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
-    UMT5EncoderModel(umt5).save_pretrained(root / "text_encoder")
+    store(UMT5EncoderModel(umt5), root / "text_encoder")
     words = {w: i for i, w in enumerate(["<pad>", "</s>", "<unk>", "a", "dancer", "turns", "&", "left"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -68,13 +81,6 @@ def test_word_order_and_words_matter():
     assert torch.equal(a, c)
 
 
-def test_clip_pixels_are_those_of_the_release(real_data):
-    vectors = load_file(real_data / "parity/clip_preprocess.safetensors")
-    pixels = squash(vectors["image_u8_chw"].float()[None] / 127.5 - 1)
-    assert pixels.shape == (1, 3, 224, 224)
-    assert (pixels[0, :, ::7, ::7] - vectors["pixel_values_strided7"]).abs().max() <= 1e-6
-
-
 def test_pretrained_clip_and_umt5(pretrained):
     real = schema.Encode(image="clip", image_weights=str(pretrained), text="umt5", text_weights=str(pretrained))
     encoders = build_encoders(real, schema.Model())
@@ -96,9 +102,124 @@ def test_pretrained_clip_and_umt5(pretrained):
     assert encoders.ids["image"].startswith("clip-")
 
 
-def test_prompts_are_cleaned():
-    assert clean(" a\t b  &amp;amp; c\u00a0d ") == "a b & c d"
-    assert clean("sch\u00c3\u00b6n") == "sch\u00f6n"
+def test_a_prompt_that_is_too_long_is_cut_and_told(pretrained, caplog):
+    real = schema.Encode(text="umt5", text_weights=str(pretrained))
+    with caplog.at_level(logging.WARNING, logger="model"):
+        fits, cut = build_encoders(real, schema.Model()).text(["a " * 511, "a " * 600])
+    assert len(fits) == len(cut) == 512
+    assert torch.equal(fits, cut)
+    assert [record.args[:2] for record in caplog.records] == [(601, 512)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        (" a\t b  &amp;amp; c\u00a0d\x1c\u2028e ", "a b & c d e"),
+        ("sch\u00c3\u00b6n &amp;lt;b&amp;gt; it&#8217;s", "sch\u00f6n <b> it's"),
+        ("\ufb01re \uff21\u200b\U0001f483", "fire A\u200b\U0001f483"),
+        ("\x00 \ufeff&nbsp;", ""),
+        ("", ""),
+    ],
+)
+def test_prompts_are_cleaned(prompt, shown):
+    """What diffusers' prompt_clean makes of them."""
+    assert clean(prompt) == shown
+
+
+def broken(folder, how: str) -> None:
+    """A folder of weights, spoilt."""
+    weights = folder / "model.safetensors"
+    match how:
+        case "pickle":
+            weights.rename(folder / "pytorch_model.bin")
+        case "escape":
+            weights.rename(folder.parent / "elsewhere.safetensors")
+            index = {"metadata": {}, "weight_map": {"a": "../elsewhere.safetensors"}}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        case "kind":
+            (folder / "config.json").write_text('{"model_type": "bert"}')
+        case "unreadable":
+            (folder / "config.json").write_text("[1]")
+        case "missing":
+            tensors = load_file(weights)
+            save_file({name: tensor for name, tensor in tensors.items() if "layers.1" not in name}, weights)
+        case "torn":
+            weights.write_bytes(weights.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("pickle", "no .safetensors but pytorch_model.bin, a pickle"),
+        ("escape", "not whole: its index names ../elsewhere.safetensors"),
+        ("kind", "holds bert, not a CLIP"),
+        ("unreadable", "cannot be read"),
+        ("missing", "lacks 16 tensors"),
+        ("torn", "is not a CLIP"),
+    ],
+)
+def test_weights_that_are_unsafe_or_not_whole_are_refused(pretrained, tmp_path, how, told):
+    shutil.copytree(pretrained / "image_encoder", tmp_path / "image_encoder")
+    broken(tmp_path / "image_encoder", how)
+    with pytest.raises(WeightsNotFound) as error:
+        build_encoders(schema.Encode(image="clip", image_weights=str(tmp_path)), schema.Model())
+    assert told in str(error.value)
+
+
+def test_the_hub_is_asked_for_one_part_and_its_revision_told(tmp_path, monkeypatch, caplog):
+    asked = []
+    snapshot = tmp_path / "0123abcd"
+    (snapshot / "vae").mkdir(parents=True)
+    (snapshot / "config.json").touch()
+
+    def download(name, revision, allow_patterns, ignore_patterns):
+        asked.append((name, revision, allow_patterns[1], ignore_patterns))
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with caplog.at_level(logging.INFO, logger="model"):
+        assert locate("some/wan", "encode.codec_weights", "a VAE", "vae") == snapshot
+        assert "encode.codec_weights=some/wan@0123abcd keeps it" in caplog.text
+        (snapshot / "vae/config.json").touch()
+        caplog.clear()
+        assert locate("some/wan@0123abcd", "encode.codec_weights", "a VAE", "vae") == snapshot / "vae"
+        assert not caplog.text
+    assert asked == [
+        ("some/wan", None, "vae/*.safetensors", None),
+        ("some/wan", None, "*.safetensors", "*/*"),
+        ("some/wan", "0123abcd", "vae/*.safetensors", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (hub.GatedRepoError, "is gated"),
+        (hub.RepositoryNotFoundError, "is no repository"),
+        (hub.RevisionNotFoundError, "has no revision x1"),
+        (hub.LocalEntryNotFoundError, "is no local folder, not in the hub's local cache"),
+        (hub.OfflineModeIsEnabled, "is no local folder, not in the hub's local cache"),
+        (PermissionError, "cannot be had from the hub (PermissionError"),
+    ],
+)
+def test_each_answer_of_the_hub_is_told(monkeypatch, kind, told):
+    def download(*args, **named):
+        raise kind.__new__(kind)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(WeightsNotFound) as error:
+        locate("some/wan@x1", "encode.codec_weights", "a VAE", "vae")
+    assert f"encode.codec_weights=some/wan@x1 {told}" in str(error.value)
+
+
+def test_a_fingerprint_is_of_names_and_contents(tmp_path):
+    (tmp_path / "a.json").write_text("1")
+    known = fingerprint(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/date").touch()
+    assert fingerprint(tmp_path) == known
+    (tmp_path / "a.json").rename(tmp_path / "b.json")
+    assert fingerprint(tmp_path) != known
 
 
 @pytest.mark.parametrize("kind", ["image", "text", "codec"])

@@ -8,7 +8,8 @@ from PIL import Image
 from infra import config
 from infra.errors import SteadyDancerError
 from model.pose import reading
-from model.pose.reading import frames_shown, read_driving, read_driving_track
+from model.pose.driving import read_driving_tracks
+from model.pose.reading import frames_shown, read_driving
 
 
 @pytest.fixture
@@ -65,15 +66,33 @@ def test_a_saved_track_is_put_to_the_wanted_frame_rate(tmp_path, stub):
     settings = config.load("demo").pose
     (track,) = read_driving(clip, stub, settings, 24.0).people
     path = track.track.save(tmp_path / "other.pose.npz", about={"fps": 24.0, "size": [120, 80]})
-    saved, size = read_driving_track(path, stub, settings, 16.0)
-    direct, _ = read_driving_track(clip, stub, settings, 16.0)
-    assert size == (120, 80) and np.allclose(saved.keypoints, direct.keypoints, atol=1e-3)
+    saved, direct = (read_driving_tracks(each, stub, settings, 16.0) for each in (path, clip))
+    assert saved.size == (120, 80)
+    assert np.allclose(saved.tracks[0].keypoints, direct.tracks[0].keypoints, atol=1e-3)
     track.track.save(tmp_path / "bare.pose.npz")
     with pytest.raises(SteadyDancerError, match=r"bare\.mp4 is not beside it"):
-        read_driving_track(tmp_path / "bare.pose.npz", stub, settings, 16.0)
+        read_driving_tracks(tmp_path / "bare.pose.npz", stub, settings, 16.0)
     dance(tmp_path / "bare.mp4")
-    bare, size = read_driving_track(tmp_path / "bare.pose.npz", stub, settings, 16.0)
-    assert size == (120, 80) and len(bare) == 48
+    bare = read_driving_tracks(tmp_path / "bare.pose.npz", stub, settings, 16.0, frames=40)
+    assert bare.size == (120, 80) and len(bare.tracks[0]) == 40
+
+
+def test_saved_tracks_of_several_people_lie_beside_each_other(tmp_path, stub):
+    settings, about = config.load("demo").pose, {"fps": 16.0, "size": [120, 80]}
+    (track,) = stub.estimate(np.zeros((9, 120, 80, 3), np.uint8))
+    path = track.save(tmp_path / "two.pose.npz", about=about)
+    track.resized((1, 1), (2, 2)).save(tmp_path / "two.person2.pose.npz", about=about)
+    read = read_driving_tracks(path, stub, settings, 16.0, people=2, frames=5)
+    assert [len(each) for each in read.tracks] == [5, 5] and read.seen == 2 and read.shown is None
+    assert np.allclose(read.tracks[1].keypoints, 2 * read.tracks[0].keypoints)
+    with pytest.raises(SteadyDancerError, match=r"2 people .*; 3 were asked for"):
+        read_driving_tracks(path, stub, settings, 16.0, people=3)
+    track[:8].save(tmp_path / "two.person2.pose.npz", about=about)
+    with pytest.raises(SteadyDancerError, match="another length"):
+        read_driving_tracks(path, stub, settings, 16.0, people=2)
+    for wrong in ({"fps": 0, "size": [120, 80]}, {"fps": 16, "size": [0, 80]}, {"fps": "nan", "size": [120, 80]}):
+        with pytest.raises(SteadyDancerError, match="size and fps"):
+            read_driving_tracks(track.save(tmp_path / "bad.npz", about=wrong), stub, settings, 16.0)
 
 
 def test_a_long_sided_video_is_searched_small_and_the_poses_are_in_its_own_pixels(tmp_path, stub, monkeypatch):

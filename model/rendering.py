@@ -1,0 +1,104 @@
+"""One scene to one video file: generated, its first frame checked, written with what it was made of."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from infra import commits
+from infra.config import config_hash, identity
+from infra.errors import SteadyDancerError
+from infra.schema import Config
+from model import video
+from model.animate import generate
+from model.inputs import resize, to_pixels, to_signed
+from model.out_of_memory import Job, explained
+from model.parts import Parts
+from model.pose.reading import size_text
+from model.provenance import provenance
+from model.reporting import Report
+from model.request import Request
+from model.scenes import Scene, frames_of, wanted_frames
+
+LEAST_LIKE = 20.0
+"""dB, of the first frame against the picture that it repeats."""
+
+
+def render(
+    config: Config, request: Request, parts: Parts, scene: Scene, seed: int, path: Path, report: Report, title: str
+) -> tuple[int, int]:
+    """Writes ``path``, an mp4, whole or not at all; returns the (height, width) of its frames.
+
+    With ``request.preview`` a few frames stand in ``NAME.preview.png`` beside it while it is made; it goes when the
+    video is there. Raises SteadyDancerError for a driving that is too short, and as :func:`generate`.
+    """
+    fps = parts.clip.fps
+    count, shortened = frames_of(scene, wanted_frames(config.animate.frames, parts.clip.frames), fps)
+    report.note(shortened)
+    preview = path.with_suffix(".preview.png")
+    job = Job(parts.model.config, config.animate, parts.encode, scene.reference.shape[:2], count, parts.clip.frames)
+    with report.task(title) as update, explained(job, parts.device):
+        frames = generate(
+            parts.model,
+            parts.encoders,
+            scene.reference,
+            scene.motion(count, seed),
+            scene.prompt,
+            config.animate,
+            seed=seed,
+            window=parts.clip.frames,
+            device=parts.device,
+            progress=update,
+            preview=(lambda step, picture: _save(preview, picture)) if request.preview else None,
+        )
+    size = frames.shape[1:3]
+    like = psnr(frames[0], shown_reference(scene.reference, size))
+    comment = {}
+    if request.provenance:
+        settings = {"animate": config.animate, "pose": config.pose, "clip": parts.clip, "encode": parts.encode}
+        used = {name: identity(section) for name, section in settings.items()}
+        comment = provenance(
+            model=parts.id,
+            loras=request.loras,
+            inputs=scene.inputs,
+            seed=seed,
+            settings=config_hash({**used, "prompt": scene.prompt, "people": request.people}),
+        )
+    published(path, lambda draft: video.write(draft, frames, fps, metadata=comment))
+    preview.unlink(missing_ok=True)
+    report.made.append(
+        f"{path}: {len(frames)} frames of {size_text(size)} at {fps:g} fps, seed {seed}; "
+        f"the first is like the picture to {like:.1f} dB."
+    )
+    if like < LEAST_LIKE:
+        report.note(
+            f"{path.name}: its first frame is unlike the picture ({like:.1f} dB, {LEAST_LIKE:g} expected). The model "
+            "may be too little trained, or the encoders not those that it was trained with."
+        )
+    return size
+
+
+def shown_reference(reference: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The picture as the model is given it, (h, w, 3) uint8."""
+    return to_pixels(resize(to_signed(reference)[None], size)[:, :, None])[0]
+
+
+def psnr(image: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of uint8 pictures, in dB."""
+    error = np.square(image.astype(np.float64) - other).mean()
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def published(path: Path, write: Callable[[Path], object]) -> None:
+    """``write`` into a draft beside ``path``, which takes its place once it is whole. Raises SteadyDancerError."""
+    try:
+        with commits.draft(path) as folder:
+            write(folder / path.name)
+            (folder / path.name).replace(path)
+    except OSError as error:
+        raise SteadyDancerError(f"{path} cannot be written: {error.strerror}.", "Choose another --out.") from error
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    published(path, lambda draft: Image.fromarray(picture).save(draft))
