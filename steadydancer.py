@@ -258,8 +258,8 @@ def animate(
     - deceiving or harassing anybody.
     """
     if (loaded := _load(config, _seeded(overrides, seed[0] if seed else None), print_config)) is not None:
-        from model.command import animate_files
-        from model.request import Request, lora_of
+        from model.animation.command import animate_files
+        from model.animation.request import Request, lora_of
 
         request = Request(
             out=out,

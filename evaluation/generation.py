@@ -129,19 +129,20 @@ _LOADED: dict[str, Any] = {}
 
 def _loaded(config: Config, model: ModelUnderTest):
     """Transformer and encoders; a worker process keeps the last pair of them."""
-    key = f"{model.id}-{section_hash(config, 'seed', 'encode', 'model')}"
+    key = f"{model.id}-{section_hash(config, 'seed', 'encode', 'model')}-{config.animate.precision}"
     if key not in _LOADED:
         import torch
 
-        from model.checkpoint import build_model, load_model
+        from model.checkpoint import PRECISION, build_model, cast, load_model
         from model.encoders import build_encoders
 
         _LOADED.clear()
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = PRECISION[config.animate.precision]
         if model.commit:
-            transformer = load_model(model.commit.path / "model", device=device)
+            transformer = load_model(model.commit.path / "model", dtype, device)
         else:
-            transformer = build_model(config.model, config.seed).to(device)
+            transformer = cast(build_model(config.model, config.seed), dtype).to(device)
         _LOADED[key] = transformer.eval(), build_encoders(config.encode, config.model, device)
     return _LOADED[key]
 

@@ -232,8 +232,8 @@ class Animate(Section):
     )
     offload: Literal["none", "parts", "blocks"] = Field(
         "none",
-        description="what waits in host memory: nothing; encoders and transformer while unused; also the transformer's "
-        "blocks, which come to the GPU one by one",
+        description="what waits in host memory: nothing; encoders and transformer while unused; the transformer's "
+        "layers too, which come to the GPU one by one",
         json_schema_extra=OPERATIONAL,
     )
 

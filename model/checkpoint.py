@@ -16,10 +16,11 @@ from infra.errors import SteadyDancerError
 from model.initialise import init_from_base, init_patch_embeddings, new_parts, random_base
 from model.official import folder_for, from_official
 from model.shards import WrongCheckpoint, opened, short, stored_tensors, weight_files
-from model.transformer import BASE_CHANNELS, NEW_PARTS, SteadyDancerTransformer, model_config
+from model.transformer import BASE_CHANNELS, NEW_PARTS, SteadyDancerTransformer, kept_in_fp32, model_config
 from model.weights import locate
 
 log = logging.getLogger(__name__)
+PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _CONFIG_KEYS = frozenset(model_config("tiny"))
 _SIZE_KEYS = ("num_attention_heads", "attention_head_dim", "num_layers", "ffn_dim", "freq_dim", "text_dim", "image_dim")
 _KINDS = ("checkpoint", "export")
@@ -128,6 +129,14 @@ def read_config(source: Path) -> dict:
         raise WrongCheckpoint(f"{path} is no readable model config ({error!r}).", "Give a model folder.") from error
 
 
+def cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """``model`` in ``dtype``, but for the parts that are to stay in fp32: norms, modulation tables, pose modules."""
+    for name, parameter in model.named_parameters():
+        if not kept_in_fp32(model, name):
+            parameter.data = parameter.data.to(dtype)
+    return model
+
+
 def model_sha(model: nn.Module) -> str:
     """SHA-256 over names, types, shapes and values of a model's state."""
     digest = hashlib.sha256()
@@ -190,7 +199,7 @@ def _fill(
     _compare(source, kind, expected, {name: tensor.shape for name, tensor in stored.items()})
 
     def kept(name: str) -> torch.dtype:
-        return torch.float32 if any(part in name for part in model._keep_in_fp32_modules) else dtype
+        return torch.float32 if kept_in_fp32(model, name) else dtype
 
     for path, group in itertools.groupby(stored.items(), key=lambda item: item[1].file):
         with opened(path) as tensors:

@@ -177,3 +177,5 @@ class Denoiser:
         finally:
             if away:
                 part.to("cpu")
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()

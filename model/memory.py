@@ -16,7 +16,7 @@ import torch
 from infra import schema
 from model.codec import SPACE, TIME
 from model.conditions import TEXT_TOKENS
-from model.transformer import SteadyDancerTransformer, model_config
+from model.transformer import SteadyDancerTransformer, kept_in_fp32, model_config
 
 HEADROOM = 1.1
 IMAGE_TOKENS, ALIGNMENT = 257, 128  # tokens of CLIP; channels of FAAU
@@ -106,7 +106,7 @@ def _weights(config: tuple, precision: str) -> tuple[int, int]:
         model = SteadyDancerTransformer(**(dict(config) | {"num_layers": 1}))
     block = rest = 0
     for name, parameter in model.named_parameters():
-        kept = any(part in name for part in model._keep_in_fp32_modules)
+        kept = kept_in_fp32(model, name)
         size = parameter.numel() * (2 if precision == "bf16" and not kept else 4)
         block, rest = (block + size, rest) if name.startswith("blocks.") else (block, rest + size)
     return block, rest
@@ -131,16 +131,15 @@ def _kept(config: Mapping, settings: schema.Animate) -> int:
 def _activations(config: Mapping, latent_THW: tuple[int, int, int], settings: schema.Animate) -> int:
     """The most that lives inside a block beside its weights, or in FAAU.
 
-    A block ends in its feed-forward part. There five streams of D live (the tokens before the first block and before
-    this one, the running sum, its norm, and what attention gave) beside two of its inner width; then, with a sixth, the
-    sum is made in fp32.
+    A block ends in its feed-forward part. There four streams of D live (the tokens before the block, the running sum,
+    its norm, and what attention gave) beside two of its inner width; then, with a fifth, the sum is made in fp32.
     """
     t, h, w = latent_THW
     d, size = _width(config, settings)
     passes = 3 if settings.passes == "batched" else 1
     tokens = (t + 2) * h * w // 4
-    inner = (5 * d + 2 * config["ffn_dim"]) * size
-    summed = 6 * d * size + (3 * d * 4 if size == 2 else d * 4)
+    inner = (4 * d + 2 * config["ffn_dim"]) * size
+    summed = 5 * d * size + (3 * d * 4 if size == 2 else d * 4)
     alignment = 9 * ALIGNMENT * 4 * t * h * w  # FAAU: queries to norms of every latent position, in fp32
     rotary = 2 * 4 * config["attention_head_dim"] * tokens
     return passes * max(tokens * max(inner, summed), alignment) + rotary

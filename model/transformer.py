@@ -135,8 +135,9 @@ class SteadyDancerTransformer(WanTransformer3DModel):
         prepared = conditions if isinstance(conditions, Prepared) else self._embedded(conditions)
         aligned = self.condition_embedding_align(prepared.fused_BCTHW, latent_BCTHW.to(prepared.fused_BCTHW.dtype))
         channels = latent_BCTHW, prepared.y_BCTHW, prepared.fused_BCTHW, aligned
-        video_BLD = tokens(self.patch_embedding_fuse(torch.cat([x.to(self.precision) for x in channels], dim=1)))
-        tokens_BLD = torch.cat([video_BLD, prepared.references_BLD], dim=1)
+        fused = self.patch_embedding_fuse(torch.cat([x.to(self.precision) for x in channels], dim=1))
+        tokens_BLD = torch.cat([tokens(fused), prepared.references_BLD], dim=1)
+        del channels, aligned, fused  # not to be kept through all blocks
         rotary = self.rope(latent_BCTHW[:, :, :1].expand(-1, -1, t + 2, -1, -1))
         temb, modulation = self.read_time(timestep_B)
 
@@ -146,7 +147,7 @@ class SteadyDancerTransformer(WanTransformer3DModel):
             else:
                 tokens_BLD = block(tokens_BLD, context, modulation, rotary)
 
-        video_BLD = tokens_BLD[:, : video_BLD.shape[1]]
+        video_BLD = tokens_BLD[:, : t * (h // 2) * (w // 2)]
         shift, scale = (self.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
         out_BLC = self.proj_out((self.norm_out(video_BLD.float()) * (1 + scale) + shift).type_as(video_BLD))
         out = out_BLC.reshape(b, t, h // 2, w // 2, 2, 2, -1).permute(0, 6, 1, 2, 4, 3, 5)
@@ -202,6 +203,11 @@ class SteadyDancerTransformer(WanTransformer3DModel):
             image=self.read_images(conditions.clip_x_BND, conditions.clip_c_BND, conditions.clip_c_used_B),
             text=self.condition_embedder.text_embedder(conditions.text_BLD.to(self.precision)),
         )
+
+
+def kept_in_fp32(model: nn.Module, name: str) -> bool:
+    """Whether a tensor of the model is fp32 whatever the model's precision is."""
+    return any(part in name for part in model._keep_in_fp32_modules)
 
 
 def tokens(embedded_BDTHW: Tensor) -> Tensor:

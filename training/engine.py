@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infra.schema import Config, Train
-from model.checkpoint import build_base
+from model.checkpoint import build_base, cast
 from model.conditions import Conditions
 from model.initialise import base_forward
 from model.transformer import SteadyDancerTransformer
@@ -88,9 +88,7 @@ def frozen_teacher(config: Config, device: torch.device) -> Velocity:
             teacher, *_ = deepspeed.initialize(model=teacher, config=deepspeed_config(config.train, teacher, zero=3))
         teacher.eval()
     elif config.train.precision == "bf16":
-        for name, parameter in teacher.named_parameters():
-            if not any(part in name for part in teacher._keep_in_fp32_modules):
-                parameter.data = parameter.data.bfloat16()
+        cast(teacher, torch.bfloat16)
 
     def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 Each case runs in a process of its own on the CPU, in fp32: conditions are prepared, then the growth of the process to
 the peak of one forward is taken from the system, and divided by what model.memory says of its activations. On a GPU the
-same tensors live; its allocator and workspaces add what model.out_of_memory.HEADROOM stands for.
+same tensors live; its allocator and workspaces add what model.memory.HEADROOM stands for.
 
 The children's malloc maps every large tensor apart (MALLOC_MMAP_THRESHOLD_), so that freed ones count as freed.
 Exits 1 where the ratio leaves 0.9 .. 1.1.

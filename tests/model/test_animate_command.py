@@ -15,16 +15,17 @@ from safetensors.torch import save_file
 import steadydancer
 from infra import commits, config
 from infra.errors import SteadyDancerError
-from model import command, parts, rendering, video
+from model import video
+from model.animation import command, parts, rendering
+from model.animation.parts import Parts, open_parts
+from model.animation.rendering import psnr
+from model.animation.scenes import Scene, frames_of, scene_names, wanted_frames
 from model.checkpoint import build_base, build_model, load_model, save_model
 from model.motion import motion_of
-from model.parts import Parts, open_parts
 from model.pose import command as pose_command
 from model.pose import pair as pair_writing
 from model.pose.tracks import PoseTrack
 from model.pose.wholebody import neck
-from model.rendering import psnr
-from model.scenes import Scene, frames_of, scene_names, wanted_frames
 
 SMALL = ["animate.steps=1", "animate.area=1536"]
 
@@ -173,7 +174,7 @@ def test_a_failed_video_leaves_the_old_one(files, fake, monkeypatch, capfd, wher
             target.write_text("half")
         raise error
 
-    monkeypatch.setattr(f"model.rendering.{where}", failing)
+    monkeypatch.setattr(f"model.animation.rendering.{where}", failing)
     arguments = ["--image", "photo.png", "--driving", "dance.mp4", "--checkpoint", "m", "--out", "out.mp4"]
     assert call(*arguments, "clip.frames=9") == 1
     assert told in capfd.readouterr().err and (files / "out.mp4").read_text() == "mine"

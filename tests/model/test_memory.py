@@ -8,11 +8,11 @@ from live_memory import FlashAttention, LiveMemory
 
 from infra import schema
 from infra.errors import SteadyDancerError
+from model.animation.out_of_memory import HEADROOM, Job, OutOfMemory, explained, remedies
+from model.animation.placement import place
 from model.codec import BlockDCT
 from model.conditions import Conditions
 from model.memory import estimate, moments, weights
-from model.out_of_memory import HEADROOM, Job, OutOfMemory, explained, remedies
-from model.placement import place
 from model.transformer import SteadyDancerTransformer, model_config
 from model.wan_vae import tiles
 

@@ -10,6 +10,7 @@ import numpy as np
 from infra import schema
 from infra.errors import SteadyDancerError, UsageError
 from model import video
+from model.animation.provenance import sha256_of
 from model.inputs import Motion
 from model.motion import motion_of
 from model.pose.drawing import draw_pose
@@ -18,7 +19,6 @@ from model.pose.estimator import PoseEstimator
 from model.pose.pair_reading import NumberedPictures, Pair, read_pair
 from model.pose.reading import bounded, frames_shown, people_text, read_picture, read_reference, size_text
 from model.pose.tracks import PoseTrack, read_pose_file
-from model.provenance import sha256_of
 from model.resolution import TIME, output_size
 
 SMALLEST_SIDE = 64

@@ -12,14 +12,14 @@ from infra.errors import SteadyDancerError
 from infra.schema import Config
 from model import video
 from model.animate import generate
+from model.animation.out_of_memory import Job, explained
+from model.animation.parts import Parts
+from model.animation.provenance import provenance
+from model.animation.reporting import Report
+from model.animation.request import Request
+from model.animation.scenes import Scene, frames_of, wanted_frames
 from model.inputs import resize, to_pixels, to_signed
-from model.out_of_memory import Job, explained
-from model.parts import Parts
 from model.pose.reading import size_text
-from model.provenance import provenance
-from model.reporting import Report
-from model.request import Request
-from model.scenes import Scene, frames_of, wanted_frames
 
 LEAST_LIKE = 20.0
 """dB, of the first frame against the picture that it repeats."""

@@ -9,14 +9,12 @@ from rich.console import Console
 
 from infra.schema import Config
 from model import video
-from model.grid import Panel, write_grid
-from model.parts import Parts, open_parts
-from model.pose.estimator import build_estimator
-from model.pose.pair_reading import Pair
-from model.rendering import published, render
-from model.reporting import Report, reporting
-from model.request import Request
-from model.scenes import (
+from model.animation.grid import Panel, write_grid
+from model.animation.parts import Parts, open_parts
+from model.animation.rendering import published, render
+from model.animation.reporting import Report, reporting
+from model.animation.request import Request
+from model.animation.scenes import (
     Scene,
     check_driving,
     check_photo,
@@ -29,6 +27,8 @@ from model.scenes import (
     slow_motion,
     wanted_frames,
 )
+from model.pose.estimator import build_estimator
+from model.pose.pair_reading import Pair
 
 Rows = list[list[Scene]]
 """References down, drivings across."""

@@ -7,15 +7,14 @@ import torch
 
 from infra.errors import SteadyDancerError
 from infra.schema import Clip, Config, Encode, Model
-from model.checkpoint import open_model
+from model.animation.placement import place
+from model.animation.request import Lora
+from model.checkpoint import PRECISION, open_model
 from model.encoders import Encoders, build_encoders
 from model.lora import load_lora
-from model.placement import place
-from model.request import Lora
 from model.transformer import SteadyDancerTransformer, model_config
 
 SECTIONS = ("clip", "encode", "model")
-PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WEIGHTS = ("codec_weights", "image_weights", "text_weights")
 
 
