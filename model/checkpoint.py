@@ -12,10 +12,11 @@ from diffusers import WanTransformer3DModel
 from torch import nn
 
 from infra import commits, schema
+from infra.commits import Commit
 from infra.errors import SteadyDancerError
 from model.initialise import init_from_base, init_patch_embeddings, new_parts, random_base
 from model.official import folder_for, from_official
-from model.shards import WrongCheckpoint, opened, short, stored_tensors, weight_files
+from model.shards import Stored, WrongCheckpoint, opened, short, stored_tensors, weight_files
 from model.transformer import BASE_CHANNELS, NEW_PARTS, SteadyDancerTransformer, kept_in_fp32, model_config
 from model.weights import locate
 
@@ -28,6 +29,17 @@ _STEADYDANCER, _BASE = "SteadyDancer", "Wan 2.1 I2V"
 _OTHERS = {0: "no Wan transformer", 16: "a Wan text-to-video model", 48: "Wan 2.2 5B, with 48 latent channels"}
 
 
+class Found(NamedTuple):
+    """A model that has been found and not been read yet."""
+
+    path: Path
+    """its folder or file"""
+    config: dict
+    """arguments of the transformer"""
+    commit: Commit | None
+    """where it is one of ours"""
+
+
 class Opened(NamedTuple):
     """A model and where it comes from."""
 
@@ -38,21 +50,40 @@ class Opened(NamedTuple):
     """The config that it was trained with, where it is a commit of ours."""
 
 
-def open_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Opened:
-    """SteadyDancer from a committed folder of ours, a diffusers or an official folder, a .safetensors file or a hub id.
+def find_model(source: str | Path) -> Found:
+    """A committed folder of ours, a diffusers or an official folder, a .safetensors file or a hub id.
 
-    Every file of a commit is checked against its hash. That the weights are finite is not looked at. Raises
-    WrongCheckpoint as :func:`load_model`, CorruptArtifact, WeightsNotFound, and SteadyDancerError for a commit that
-    holds no model.
+    Reads no values, but downloads those of a hub id. Raises WrongCheckpoint as :func:`load_model`, WeightsNotFound,
+    CorruptArtifact, and SteadyDancerError for a commit that holds no model.
     """
-    path = Path(source).expanduser()
+    path, commit = Path(source).expanduser(), None
     if (path / commits.COMMIT_FILE).is_file():
-        commit = commits.verify(path)
+        commit = commits.read(path)
         if commit.kind not in _KINDS:
             raise SteadyDancerError(f"{source} is a {commit.kind}, not a checkpoint.", "Give a stage's folder.")
-        return Opened(load_model(commit.path / "model", dtype, device), commit.id, commit.config)
-    where = path if path.is_file() else _folder(path, str(source))
-    return Opened(load_model(where, dtype, device), f"sha256:{_files_hash(where)}", None)
+        path = commit.path / "model"
+    elif not path.is_file():
+        path = _folder(path, str(source))
+    if commit is None:
+        _stored(_empty(SteadyDancerTransformer, path), path)
+    return Found(path, read_config(path), commit)
+
+
+def open_model(
+    source: str | Path | Found, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Opened:
+    """SteadyDancer from what :func:`find_model` finds.
+
+    Every file is hashed, and those of a commit checked. That the weights are finite is not looked at. Raises
+    WrongCheckpoint as :func:`load_model`, CorruptArtifact, and as :func:`find_model`.
+    """
+    path, _, commit = source if isinstance(source, Found) else find_model(source)
+    if commit is not None:
+        commits.verify(commit)
+    model = load_model(path, dtype, device)
+    if commit is not None:
+        return Opened(model, commit.id, commit.config)
+    return Opened(model, f"sha256:{_files_hash(path)}", None)
 
 
 def save_model(model: nn.Module, folder: Path | str) -> Path:
@@ -187,16 +218,26 @@ def _empty(kind: type, source: Path) -> nn.Module:
     return model
 
 
-def _fill(
-    model: nn.Module, source: Path, dtype: torch.dtype, device: torch.device | str, kind: str | None = None
-) -> None:
-    """Puts the stored tensors in place of the model's: all of them, or of a ``kind`` that is a part of it."""
+def _stored(model: nn.Module, source: Path, kind: str | None = None) -> dict[str, Stored]:
+    """The tensors on disk, which are the model's: all of them, or of a ``kind`` that is a part of it."""
     stored = stored_tensors(source)
+    # Published diffusers folders hold some that nothing reads.
+    if unread := [name for name in stored if any(part in name for part in model._keys_to_ignore_on_load_unexpected)]:
+        log.info("%s: %d tensors that Wan does not read are left out: %s", source, len(unread), short(unread, 2))
+        stored = {name: tensor for name, tensor in stored.items() if name not in unread}
     kind = kind or (_STEADYDANCER if isinstance(model, SteadyDancerTransformer) else _BASE)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if kind == _BASE:
         expected = {name: shape for name, shape in expected.items() if not name.startswith(NEW_PARTS)}
     _compare(source, kind, expected, {name: tensor.shape for name, tensor in stored.items()})
+    return stored
+
+
+def _fill(
+    model: nn.Module, source: Path, dtype: torch.dtype, device: torch.device | str, kind: str | None = None
+) -> None:
+    """Puts the stored tensors in place of the model's."""
+    stored = _stored(model, source, kind)
 
     def kept(name: str) -> torch.dtype:
         return torch.float32 if kept_in_fp32(model, name) else dtype

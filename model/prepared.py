@@ -43,10 +43,10 @@ class Prepared(NamedTuple):
     image: Tensor | tuple[KeysValues, ...]
     text: Tensor | tuple[KeysValues, ...]
 
-    def contexts(self) -> Iterator[Tensor | BlockContext]:
-        """What each block in turn attends to."""
+    def contexts(self, blocks: int) -> Iterator[Tensor | BlockContext]:
+        """What each of the ``blocks`` in turn attends to."""
         if isinstance(self.text, Tensor):
-            return repeat(torch.cat([self.image, self.text], dim=1))
+            return repeat(torch.cat([self.image, self.text], dim=1), blocks)
         return map(BlockContext, self.image, self.text)
 
 

@@ -35,6 +35,8 @@ class Sampler:
             # This scheduler cannot be given sigmas; its own grid ends elsewhere.
             self._scheduler.sigmas = torch.tensor([*levels, 0.0], dtype=torch.float32)
             self._scheduler.timesteps = torch.from_numpy((1000 * levels).astype(np.int64))
+        # Without it the step is looked up by its timestep, and many steps have some timesteps twice.
+        self._scheduler.set_begin_index(0)
 
     @property
     def timesteps(self) -> Tensor:

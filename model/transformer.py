@@ -9,7 +9,7 @@ from diffusers import WanTransformer3DModel
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from model.conditions import Conditions
+from model.conditions import TEXT_TOKENS, Conditions
 from model.pose_modules import FAAU, SSAE, TMCM, clips, frames
 from model.prepared import CrossAttention, KeysValues, Prepared, image_keys_values, text_keys_values
 
@@ -132,6 +132,12 @@ class SteadyDancerTransformer(WanTransformer3DModel):
         b, _, t, h, w = latent_BCTHW.shape
         if h % 2 or w % 2:
             raise ValueError(f"latent height and width must be even, not {h}x{w}")
+        y = tuple(conditions.y_BCTHW.shape)
+        if y != (b, 20, t, h, w) or timestep_B.shape != (b,):
+            raise ValueError(
+                f"a latent of {tuple(latent_BCTHW.shape)} has {b} timesteps and a y of {(b, 20, t, h, w)}, not "
+                f"timesteps of {tuple(timestep_B.shape)} and a y of {y}"
+            )
         prepared = conditions if isinstance(conditions, Prepared) else self._embedded(conditions)
         aligned = self.condition_embedding_align(prepared.fused_BCTHW, latent_BCTHW.to(prepared.fused_BCTHW.dtype))
         channels = latent_BCTHW, prepared.y_BCTHW, prepared.fused_BCTHW, aligned
@@ -141,7 +147,7 @@ class SteadyDancerTransformer(WanTransformer3DModel):
         rotary = self.rope(latent_BCTHW[:, :, :1].expand(-1, -1, t + 2, -1, -1))
         temb, modulation = self.read_time(timestep_B)
 
-        for block, context in zip(self.blocks, prepared.contexts(), strict=False):
+        for block, context in zip(self.blocks, prepared.contexts(len(self.blocks)), strict=True):
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 tokens_BLD = self._gradient_checkpointing_func(block, tokens_BLD, context, modulation, rotary)
             else:
@@ -196,6 +202,10 @@ class SteadyDancerTransformer(WanTransformer3DModel):
         return temb, embedder.time_proj(embedder.act_fn(temb)).unflatten(1, (6, -1))
 
     def _embedded(self, conditions: Conditions) -> Prepared:
+        if conditions.text_BLD.shape[1] != TEXT_TOKENS:  # by whose number Wan tells them from the image's
+            raise ValueError(
+                f"{TEXT_TOKENS} text tokens are expected, padded with zeros, not {conditions.text_BLD.shape[1]}"
+            )
         return Prepared(
             y_BCTHW=conditions.y_BCTHW,
             fused_BCTHW=self.read_pose(conditions.condition_BCTHW),

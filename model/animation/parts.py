@@ -9,7 +9,7 @@ from infra.errors import SteadyDancerError
 from infra.schema import Clip, Config, Encode, Model
 from model.animation.placement import place
 from model.animation.request import Lora
-from model.checkpoint import PRECISION, open_model
+from model.checkpoint import PRECISION, find_model, open_model
 from model.encoders import Encoders, build_encoders
 from model.lora import load_lora
 from model.transformer import SteadyDancerTransformer, model_config
@@ -40,36 +40,40 @@ def open_parts(config: Config, source: str, loras: Sequence[Lora], device: torch
     fit each other.
     """
     offload = config.animate.offload
-    try:
-        home = device if offload == "none" else "cpu"
-        opened = open_model(source, dtype=PRECISION[config.animate.precision], device=home)
-    except torch.OutOfMemoryError as error:
-        raise SteadyDancerError(
-            f"{source} does not fit into the memory of {device} ({str(error).splitlines()[0]})",
-            "Use animate.precision=bf16, or animate.offload=parts or blocks.",
-        ) from error
+    found = find_model(source)
+    trained = found.commit.config if found.commit else {}
     clip, encode, base, notes = config.clip, config.encode, config.model, []
-    if opened.trained is not None and {*SECTIONS} <= opened.trained.keys():
-        clip, base = Clip(**opened.trained["clip"]), Model(**opened.trained["model"])
+    if {*SECTIONS} <= trained.keys():
+        clip, base = Clip(**trained["clip"]), Model(**trained["model"])
         said = {key: given for key in WEIGHTS if (given := getattr(config.encode, key)) is not None}
-        encode = Encode(**opened.trained["encode"] | said | {"codec_tiling": config.encode.codec_tiling})
+        encode = Encode(**trained["encode"] | said | {"codec_tiling": config.encode.codec_tiling})
     else:
-        _refuse_another_width(source, opened.model, base)
+        _refuse_another_width(source, found.config, base)
         if embedded := [key for key in ("codec", "image", "text") if getattr(encode, key) == "embedded"]:
             keys = ", ".join(f"encode.{key}" for key in embedded)
             notes.append(
                 f"{source} does not say what it was trained with, and {keys} of this config are the embedded "
                 "stand-ins: right for models trained on them only. --config paper names the real ones."
             )
-    for path, scale in loras:
-        load_lora(opened.model, path, scale)
-    encoders = build_encoders(encode, base, device, offload)
-    place(opened.model, device, offload)
+    try:
+        # The encoders first: what is wrong with them is told before a model of 66 GB is read.
+        encoders = build_encoders(encode, base, device, offload)
+        opened = open_model(
+            found, dtype=PRECISION[config.animate.precision], device=device if offload == "none" else "cpu"
+        )
+        for path, scale in loras:
+            load_lora(opened.model, path, scale)
+        place(opened.model, device, offload)
+    except torch.OutOfMemoryError as error:
+        raise SteadyDancerError(
+            f"{source} and its encoders do not fit into the memory of {device} ({str(error).splitlines()[0]})",
+            "Use animate.precision=bf16, or animate.offload=parts or blocks.",
+        ) from error
     return Parts(opened.model, encoders, device, clip, encode, opened.id, notes)
 
 
-def _refuse_another_width(source: str, model: SteadyDancerTransformer, base: Model) -> None:
-    widths = {key: (model.config[key], model_config(base.size)[key]) for key in ("text_dim", "image_dim")}
+def _refuse_another_width(source: str, found: dict, base: Model) -> None:
+    widths = {key: (found.get(key), model_config(base.size)[key]) for key in ("text_dim", "image_dim")}
     if any(read != given for read, given in widths.values()):
         told = " and ".join(f"{key} {read} (not {given})" for key, (read, given) in widths.items())
         raise SteadyDancerError(

@@ -69,6 +69,13 @@ def test_three_windows(tiny, encoders, windows):
     assert not np.array_equal(plain, run(tiny, encoders, BRIGHTENING[:WINDOW], windows=windows, seed=1))
 
 
+@MODES
+def test_seams_of_the_untrained_model(encoders, windows):
+    """Its videos hardly change, so that a seam would stand out; a model that moves is below, and in the benchmark."""
+    video = run(build_model(schema.Model(), 0), encoders, BRIGHTENING, windows=windows).astype(float)
+    assert seam(video, BORDERS) < 1.2
+
+
 def test_overlap_of_a_whole_window_is_refused(tiny, encoders):
     for windows in ("joint", "chained"):
         with pytest.raises(UsageError, match=r"animate\.overlap"):

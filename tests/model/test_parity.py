@@ -163,7 +163,7 @@ def test_without_meta_nothing_is_guessed(copied, capsys):
     assert judged(folder, capsys) == (1, {PIPELINE, SCHEDULERS}, 2)
 
 
-def test_what_is_handed_out_to_nobody_may_be_missing(copied, capsys):
+def test_a_case_and_the_pipeline_may_be_missing(copied, capsys):
     folder = copied(SIZES)
     listed = dict.fromkeys((SIZES, PIPELINE, "dit_case_z.safetensors"))
     (folder / "MANIFEST.json").write_text(json.dumps({"files": listed}))
@@ -183,7 +183,7 @@ def test_pictures_are_read_as_their_first_frame_says(copied, capsys):
     assert judged(folder, capsys) == (0, set(), 1)
     change(folder / PIPELINE, "pos0", 1)
     assert main([str(folder)]) == 1
-    assert "no other way gives it" in " ".join(capsys.readouterr().out.split())
+    assert "no reading of base gives it" in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_anything_to_compare_it_was_called_wrongly(tmp_path, capsys):

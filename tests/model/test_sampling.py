@@ -8,11 +8,13 @@ from model.guidance import Passes, forwards, guided_velocity, one_by_one, pose_g
 from model.sampling import Sampler
 
 
+@pytest.mark.parametrize(("steps", "shift"), [(8, 5.0), (100, 12.0)])
 @pytest.mark.parametrize("solver", ["unipc", "dpm++"])
-def test_the_true_velocity_leads_to_the_sample(solver):
+def test_the_true_velocity_leads_to_the_sample(solver, steps, shift):
+    """Also where two timesteps are the same."""
     g = torch.Generator().manual_seed(0)
     sample, noise = (torch.randn(1, 16, 3, 4, 4, generator=g) for _ in range(2))
-    sampler = Sampler(solver, 8, 5.0)
+    sampler = Sampler(solver, steps, shift)
     first = float(sampler.sigmas[0])
     latent = (1 - first) * sample + first * noise
     for timestep in sampler.timesteps:

@@ -76,6 +76,23 @@ def test_any_number_of_frames(model, frames):
 
 
 @torch.no_grad()
+def test_shapes_that_do_not_go_together_are_refused(model):
+    latent, timestep, conditions = batch(2)
+    for inputs in (
+        (latent[..., :3], timestep, conditions),
+        (latent[:, :, :2], timestep, conditions),
+        (latent, timestep[:1], conditions),
+        (latent, timestep, conditions._replace(text_BLD=conditions.text_BLD[:, :100])),
+    ):
+        with pytest.raises(ValueError, match="must be even|has 2 timesteps|512 text tokens"):
+            model(*inputs)
+    prepared_for_less = model.prepare(conditions)
+    prepared_for_less = prepared_for_less._replace(text=prepared_for_less.text[:1], image=prepared_for_less.image[:1])
+    with pytest.raises(ValueError, match="zip"):
+        model(latent, timestep, prepared_for_less)
+
+
+@torch.no_grad()
 def test_every_stream_is_read(model):
     latent, timestep, conditions = batch(1)
     velocity = model(latent, timestep, conditions)
