@@ -19,6 +19,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 INTERRUPTED = 130
+LARGEST_SEED = 2**63 - 1
+CHAINED = ("curate", "encode", "train", "evaluate", "compare", "demo", "run")
+"""Commands that pass over what is committed."""
 _debug = False
 
 
@@ -35,16 +38,28 @@ PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the conf
 Debug = Annotated[bool, typer.Option("--debug", help="Traceback on failure.", callback=_set_debug)]
 
 
-def _load(config: str | None, overrides: list[str] | None, print_config: bool):
-    """The config, or None once it has been printed instead."""
+def _load(config: str | None, overrides: list[str] | None, print_config: bool, checkpoint: str | None = None):
+    """The config, or None once it has been printed instead. ``checkpoint``: a model that may have one of its own."""
     from infra.config import dump, load
     from infra.workspace import config_for
 
-    loaded = load(config, overrides or []) if config else config_for(overrides or [])
+    overrides = overrides or []
+    if config:
+        loaded = load(config, overrides)
+    elif checkpoint is None or _names_work(overrides):
+        loaded = config_for(overrides)
+    else:
+        from model.animation.defaults import config_of
+
+        loaded = config_of(checkpoint, overrides)
     if print_config:
         print(dump(loaded), end="")
         return None
     return loaded
+
+
+def _names_work(overrides: list[str] | None) -> bool:
+    return any(override.startswith("work=") for override in overrides or [])
 
 
 def _seeded(overrides: list[str] | None, seed: int | None) -> list[str]:
@@ -85,7 +100,7 @@ def _steps(config) -> list:
 def sample(
     folder: Annotated[Path, typer.Argument(help="New folder for the corpus.")],
     overrides: Overrides = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same as seed=N.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="The same as seed=N.")] = None,
     config: ConfigOption = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
@@ -164,7 +179,7 @@ def forget(
     if (loaded := _load(config, overrides, print_config)) is not None:
         from pipelines.forget import forget_source
 
-        named = config is not None or any(override.startswith("work=") for override in overrides or [])
+        named = config is not None or _names_work(overrides)
         forget_source(source, dataset, out, work=loaded.work if named else None, purge=purge)
 
 
@@ -198,7 +213,7 @@ def pose(
     reference: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Photo to align to.")] = None,
     pair: Annotated[Path | None, typer.Option(help="New folder for the official inference script.")] = None,
     prompt: Annotated[str, typer.Option(help="Text of the pair: the motion, no appearance.")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="The same as seed=N.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="The same as seed=N.")] = None,
     config: ConfigOption = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
@@ -232,7 +247,9 @@ def animate(
     ] = None,
     overrides: Overrides = None,
     prompt: Annotated[str | None, typer.Option(help="The motion in words; default: a pair's own.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(min=0, help="Default: the config's; also several.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, max=LARGEST_SEED, help="Default: the config's; also several.")
+    ] = None,
     people: Annotated[int, typer.Option(min=1, max=6, help="How many move, matched from left to right.")] = 1,
     lora: Annotated[
         list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="Merged into the model; also several.")
@@ -243,7 +260,14 @@ def animate(
     provenance: Annotated[
         bool, typer.Option("--provenance/--no-provenance", help="Model, hashes and seed in the file's metadata.")
     ] = True,
-    config: ConfigOption = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Preset or YAML file; default: that of MODEL's work folder, else paper's steps and size.",
+        ),
+    ] = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
 ) -> None:
@@ -257,7 +281,8 @@ def animate(
     - sexual content that shows minors or real people,
     - deceiving or harassing anybody.
     """
-    if (loaded := _load(config, _seeded(overrides, seed[0] if seed else None), print_config)) is not None:
+    seeded = _seeded(overrides, seed[0] if seed else None)
+    if (loaded := _load(config, seeded, print_config, checkpoint)) is not None:
         from model.animation.command import animate_files
         from model.animation.request import Request, lora_of
 
@@ -376,10 +401,13 @@ def _main(arguments: list[str] | None) -> int:
 
     from infra.errors import SteadyDancerError
 
+    _show_what_the_model_logs()
     try:
         code = app(args=arguments, standalone_mode=False) or 0
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
-            print("\nInterrupted. The same command continues from what was committed.", file=sys.stderr)
+            command = next(iter(sys.argv[1:] if arguments is None else arguments), None)
+            continues = " The same command continues from what was committed." if command in CHAINED else ""
+            print(f"\nInterrupted.{continues}", file=sys.stderr)
         return code
     except TyperException as error:
         rich_format_error(error)
@@ -396,6 +424,20 @@ def _main(arguments: list[str] | None) -> int:
 
         Console(stderr=True).print(Text("Error: ", "bold red") + Text(message), soft_wrap=True)
         return cause.exit_code if known else 1
+
+
+def _show_what_the_model_logs() -> None:
+    """Such as which weights were taken; of all else :mod:`logging` itself shows the warnings."""
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print(self.format(record), file=sys.stderr)  # where a progress bar may have put itself in the way
+
+    logger = logging.getLogger("model")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(Lines())
 
 
 if __name__ == "__main__":

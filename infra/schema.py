@@ -15,7 +15,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Resources(Section):
@@ -264,7 +264,7 @@ class Config(Section):
         description="where datasets are published, such as s3://bucket/folder; none: the work folder",
         json_schema_extra=OPERATIONAL,
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
     sample: Sample = Sample()

@@ -108,12 +108,14 @@ def load_model(
     return model.to(device).eval()
 
 
-def load_base(folder: Path | str, dtype: torch.dtype = torch.float32) -> WanTransformer3DModel:
-    """Plain Wan 2.1 I2V. Raises as :func:`load_model`."""
+def load_base(
+    folder: Path | str, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> WanTransformer3DModel:
+    """Plain Wan 2.1 I2V, read and raising as :func:`load_model`."""
     folder = Path(folder)
     model = _empty(WanTransformer3DModel, folder)
-    _fill(model, folder, dtype, "cpu")
-    return model.eval()
+    _fill(model, folder, dtype, device)
+    return model.to(device).eval()
 
 
 def build_model(settings: schema.Model, seed: int) -> SteadyDancerTransformer:
@@ -142,9 +144,14 @@ def build_model(settings: schema.Model, seed: int) -> SteadyDancerTransformer:
     return model.eval()
 
 
-def build_base(settings: schema.Model, seed: int) -> WanTransformer3DModel:
+def build_base(
+    settings: schema.Model, seed: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> WanTransformer3DModel:
     """The base Wan I2V of a config: from ``settings.base``, or random from ``seed``. Frozen, in eval mode."""
-    base = load_base(_base_folder(settings)) if settings.base else random_base(model_config(settings.size), seed)
+    if settings.base:
+        base = load_base(_base_folder(settings), dtype, device)
+    else:
+        base = cast(random_base(model_config(settings.size), seed), dtype).to(device)
     return base.eval().requires_grad_(False)
 
 

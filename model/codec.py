@@ -8,8 +8,9 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from model.resolution import SPACE, TIME
+
 CHANNELS = 16
-SPACE, TIME = 8, 4
 
 
 class LatentCodec(Protocol):

@@ -3,6 +3,7 @@
 Shapes: B = 1, C channels, T frames or latent frames, H W height and width (pixels or latent), N windows.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from model.sampling import Sampler
 from model.transformer import SteadyDancerTransformer
 from model.windows import Span, fusion_weights
 
+log = logging.getLogger(__name__)
 NEGATIVE_PROMPT = (
     "镜头晃动，色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，"
     "丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，"
@@ -115,7 +117,8 @@ class Denoiser:
     ) -> torch.Tensor:
         """The latent (1, 16, T, H, W) at the end of the walk from ``noise_BCTHW``.
 
-        Every step fuses the windows' velocities where they overlap. ``told(n)``: n more passes are done.
+        Every step fuses the windows' velocities where they overlap. ``told(n)``: n more passes are done. There are no
+        more previews once one does not fit into the memory.
         """
         settings, latent = self.settings, noise_BCTHW.to(self.device)
         sampler = Sampler(settings.solver, settings.steps, settings.shift)
@@ -150,7 +153,11 @@ class Denoiser:
                     )
                     fused[:, :, start:stop] += weights_T[start:stop, None, None] * guided
                 if preview is not None and i % max(1, settings.steps // PREVIEWS) == 0:
-                    preview(i, self._few_frames(latent - sampler.sigmas[i] * fused))
+                    try:
+                        preview(i, self._few_frames(latent - sampler.sigmas[i] * fused))
+                    except torch.OutOfMemoryError:
+                        preview = None
+                        log.warning("The memory does not hold previews; the video is made without more of them.")
                 latent = sampler.step(fused, timestep, latent)
         self.model.train(training)
         return latent

@@ -54,7 +54,10 @@ class Encoders:
 
     @property
     def ids(self) -> dict[str, str]:
-        """Which codec and weights these are; belongs into the commit of anything encoded with them."""
+        """Which codec and weights these are; belongs into the commit of anything encoded with them.
+
+        Pretrained weights are hashed for it, all gigabytes of them, when it is first asked for.
+        """
         return {"codec": self.codec.id, "image": self.image.id, "text": self.text.id}
 
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 
 from infra import schema
-from model.codec import SPACE, TIME
 from model.conditions import TEXT_TOKENS
+from model.resolution import SPACE, TIME
 from model.transformer import SteadyDancerTransformer, kept_in_fp32, model_config
 
 HEADROOM = 1.1
@@ -97,7 +97,9 @@ def moments(
 
 def weights(config: Mapping, precision: str) -> tuple[int, int]:
     """Bytes of a block of the transformer and of all that is no block; some parts stay in fp32 in any precision."""
-    return _weights(tuple((key, config[key]) for key in model_config("tiny")), precision)
+    # A config that was read from a file has lists.
+    values = {key: config[key] for key in model_config("tiny")}
+    return _weights(tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in values.items()), precision)
 
 
 @lru_cache(maxsize=8)

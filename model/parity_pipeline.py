@@ -19,13 +19,12 @@ from torch.nn import functional as F
 
 from infra import schema
 from model.animate import generate
-from model.codec import SPACE, TIME
 from model.conditions import Conditions
 from model.encoders import Encoders
 from model.inputs import Motion, pose_latent
 from model.parity_values import tensor
 from model.pose.comparison import EXACT, Numbers, Ours, Unusable, Value, difference
-from model.resolution import output_size
+from model.resolution import SPACE, TIME, output_size
 
 CONDITIONS, LATENT = 2e-6, 5e-6
 """Bounds. The order of the toys' own sums, which the file does not tell, moves a final latent by up to 2.6e-6."""

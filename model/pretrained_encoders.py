@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H W pixels, N tokens of an image, L tokens of a tex
 
 import html
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -42,8 +43,11 @@ class ClipImageEncoder:
         folder = locate(source, "encode.image_weights", what, "image_encoder")
         check(folder, ("clip_vision_model", "clip"), what)
         self._model = _load(CLIPVisionModel, folder, dtype, what)
-        self.id = f"clip-{fingerprint(folder)}"
-        self.dim = self._model.config.hidden_size
+        self.dim, self._folder = self._model.config.hidden_size, folder
+
+    @cached_property
+    def id(self) -> str:
+        return f"clip-{fingerprint(self._folder)}"
 
     def to(self, device: torch.device | str) -> Self:
         self._model.to(device)
@@ -77,8 +81,11 @@ class Umt5TextEncoder:
                 error
             )
         self._model = _load(UMT5EncoderModel, folder, dtype, what)
-        self.id = f"umt5-{fingerprint(*dict.fromkeys((folder, words)))}"
-        self.dim = self._model.config.d_model
+        self.dim, self._folders = self._model.config.d_model, tuple(dict.fromkeys((folder, words)))
+
+    @cached_property
+    def id(self) -> str:
+        return f"umt5-{fingerprint(*self._folders)}"
 
     def to(self, device: torch.device | str) -> Self:
         self._model.to(device)

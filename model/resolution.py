@@ -4,7 +4,10 @@ import math
 
 from infra.errors import SteadyDancerError
 
-SPACE, TIME, PATCH = 8, 4, 2
+SPACE, TIME = 8, 4
+"""Pixels a side and frames that a latent position stands for."""
+PATCH = 2
+"""Latent positions a side of a token."""
 
 
 def output_size(area: int, height: int, width: int) -> tuple[int, int]:

@@ -85,7 +85,9 @@ def opened(path: Path):
     try:
         return safe_open(path, "pt")
     except (SafetensorError, OSError) as error:
-        raise WrongCheckpoint(f"{path} is no safetensors file or is cut short ({error}).", "Fetch it again.") from error
+        if path.suffix != ".safetensors":
+            raise WrongCheckpoint(f"{path} is no safetensors file.", _FIX) from error
+        raise WrongCheckpoint(f"{path} is cut short or damaged ({error}).", "Fetch it again.") from error
 
 
 def short(names: list[str], shown: int = 50) -> str:

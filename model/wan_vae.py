@@ -3,6 +3,7 @@
 Shapes: B batch, C channels, T frames or latent frames, H W height and width (pixels or latent).
 """
 
+from functools import cached_property
 from math import ceil
 from typing import Self
 
@@ -11,7 +12,8 @@ from diffusers import AutoencoderKLWan
 from safetensors import SafetensorError
 from torch import Tensor
 
-from model.codec import CHANNELS, SPACE, check_video
+from model.codec import CHANNELS, check_video
+from model.resolution import SPACE
 from model.weights import WeightsNotFound, check, check_complete, fingerprint, locate
 
 STRIDE, OVERLAP = 192, 64  # pixels from one tile to the next at most, and by which it reaches into it at least
@@ -45,12 +47,15 @@ class WanVAE:
                 f"{folder} is a VAE of {vae.config.z_dim} channels, SteadyDancer reads {CHANNELS}.",
                 "Give the VAE of Wan 2.1 (Wan 2.2 5B has another).",
             )
-        self.id = f"wan-vae-{fingerprint(folder)}" + ("-tiled" if tiling else "")
-        self._vae, self._tiling = vae.eval().requires_grad_(False), tiling
+        self._folder, self._vae, self._tiling = folder, vae.eval().requires_grad_(False), tiling
         self._mean, self._std = (
             torch.tensor(values).view(1, CHANNELS, 1, 1, 1)
             for values in (vae.config.latents_mean, vae.config.latents_std)
         )
+
+    @cached_property
+    def id(self) -> str:
+        return f"wan-vae-{fingerprint(self._folder)}" + ("-tiled" if self._tiling else "")
 
     def to(self, device: torch.device | str) -> Self:
         self._vae.to(device)
@@ -85,7 +90,8 @@ def tiles(side: int) -> tuple[int, int]:
     """Length of a tile and the distance from one to the next, in pixels, multiples of 8, for a side of a picture.
 
     A tile begins at every multiple of the distance. A fixed distance ends many sides in a sliver of a tile, which sees
-    next to nothing of the picture; here the tiles are spread evenly, and the last is nearly as long as the distance.
+    next to nothing of the picture; here the tiles are spread evenly, and on sides up to 3000 the last is nearly as long
+    as the distance.
     """
     if side <= STRIDE + OVERLAP:
         return side, side

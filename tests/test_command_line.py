@@ -1,5 +1,6 @@
 """The roof: every command's config handling and exit codes."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,12 @@ def test_an_interruption_exits_130(monkeypatch, capsys):
     monkeypatch.setattr("infra.chain.run_chain", interrupted)
     assert call("run") == 130
     assert "continues" in capsys.readouterr().err
+
+
+def test_what_the_model_logs_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr("infra.chain.run_chain", lambda *_: logging.getLogger("model.weights").info("which revision"))
+    assert call("run") == call("run") == 0
+    assert capsys.readouterr().err == 2 * "which revision\n"
 
 
 def test_an_unexpected_error_is_told_as_a_bug(monkeypatch, capsys):

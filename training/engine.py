@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infra.schema import Config, Train
-from model.checkpoint import build_base, cast
+from model.checkpoint import PRECISION, build_base
 from model.conditions import Conditions
 from model.initialise import base_forward
 from model.transformer import SteadyDancerTransformer
@@ -80,15 +80,13 @@ def frozen_teacher(config: Config, device: torch.device) -> Velocity:
 
     Under ZeRO-3 it is sharded as an engine of its own, beside the student and never inside its module.
     """
-    teacher = build_base(config.model, config.seed).to(device)
+    teacher = build_base(config.model, config.seed, PRECISION[config.train.precision], device)
     if config.train.zero == 3:
         import deepspeed
 
         with _float_buffers_kept(teacher):
             teacher, *_ = deepspeed.initialize(model=teacher, config=deepspeed_config(config.train, teacher, zero=3))
         teacher.eval()
-    elif config.train.precision == "bf16":
-        cast(teacher, torch.bfloat16)
 
     def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:
         with torch.no_grad():

@@ -1,6 +1,5 @@
 """Out of memory, told in words: what was needed, what there is, and which settings would fit."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -11,8 +10,6 @@ from infra import schema
 from infra.errors import SteadyDancerError
 from model.memory import HEADROOM, Estimate, estimate
 from model.resolution import latent_shape, output_size
-
-log = logging.getLogger(__name__)
 
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 Change = tuple[str, str | int | bool]
@@ -65,16 +62,13 @@ class Job(NamedTuple):
 
 @contextmanager
 def explained(job: Job, device: torch.device | str) -> Iterator[None]:
-    """Turns an allocation that fails inside into OutOfMemory; on a GPU warns before where ``job`` will hardly fit.
+    """Turns an allocation that fails inside into OutOfMemory.
 
     On the CPU offloading saves nothing: everything lies in host memory anyhow.
     """
     device = torch.device(device)
     if device.type == "cpu":
         job = job.changed(("animate.offload", "none"))
-    total, room = _memory(device)
-    if device.type != "cpu" and not job.fits(room):
-        log.warning("this may not fit. %s %s", _needed(job, total, room), remedies(job, room, device))
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -84,6 +78,14 @@ def explained(job: Job, device: torch.device | str) -> Iterator[None]:
         raise OutOfMemory(f"Out of memory on {device}. {_needed(job, total, room)}", remedies(job, room, device)) from (
             error
         )
+
+
+def doubts(job: Job, device: torch.device) -> str | None:
+    """Says so where ``job`` will hardly fit a GPU on which nothing lies yet."""
+    total, room = _memory(device)
+    if device.type == "cpu" or job.fits(room):
+        return None
+    return f"This may not fit. {_needed(job, total, room)} {remedies(job, room, device)}"
 
 
 def remedies(job: Job, room: int, device: torch.device) -> str:

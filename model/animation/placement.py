@@ -13,9 +13,10 @@ def place(
     """Puts the transformer where ``offload`` wants it before sampling; doing it again changes nothing.
 
     ``none``: on the device. ``parts``: on the CPU, to be lent to the device. ``blocks``: on the CPU, from where hooks
-    on the forward of every layer (diffusers' group offloading) bring its weights; on CUDA from pinned memory, while
-    the layer before computes. The order is learned from the model's first ``forward``, which has to be the whole of it:
-    with ``blocks``, sample with Conditions and not with what ``prepare`` makes, which calls layers out of that order.
+    on the forward of every layer (diffusers' group offloading) bring its weights; for CUDA while the layer before
+    computes, and all of them are pinned in host memory, which has to hold them without swapping. The order is learned
+    from the model's first ``forward``, which has to be the whole of it: with ``blocks``, sample with Conditions and not
+    with what ``prepare`` makes, which calls layers out of that order.
     """
     device = torch.device(device)
     if offload != "blocks":

@@ -1,6 +1,7 @@
 """One scene to one video file: generated, its first frame checked, written with what it was made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from model.animation.parts import Parts
 from model.animation.provenance import provenance
 from model.animation.reporting import Report
 from model.animation.request import Request
-from model.animation.scenes import Scene, frames_of, wanted_frames
+from model.animation.scenes import Scene
+from model.denoising import Preview
 from model.inputs import resize, to_pixels, to_signed
 from model.pose.reading import size_text
 
@@ -26,48 +28,45 @@ LEAST_LIKE = 20.0
 
 
 def render(
-    config: Config, request: Request, parts: Parts, scene: Scene, seed: int, path: Path, report: Report, title: str
+    config: Config,
+    request: Request,
+    parts: Parts,
+    scene: Scene,
+    job: Job,
+    seed: int,
+    path: Path,
+    report: Report,
+    title: str,
 ) -> tuple[int, int]:
     """Writes ``path``, an mp4, whole or not at all; returns the (height, width) of its frames.
 
-    With ``request.preview`` a few frames stand in ``NAME.preview.png`` beside it while it is made; it goes when the
-    video is there. Raises SteadyDancerError for a driving that is too short, and as :func:`generate`.
+    With ``request.preview`` a few frames stand in ``NAME.preview.png`` beside it while it is made; it goes when
+    that ends, however it does. Raises OutOfMemory, and SteadyDancerError as :func:`generate`.
     """
     fps = parts.clip.fps
-    count, shortened = frames_of(scene, wanted_frames(config.animate.frames, parts.clip.frames), fps)
-    report.note(shortened)
-    preview = path.with_suffix(".preview.png")
-    job = Job(parts.model.config, config.animate, parts.encode, scene.reference.shape[:2], count, parts.clip.frames)
-    with report.task(title) as update, explained(job, parts.device):
+    comment = _provenance(config, request, parts, scene, seed) if request.provenance else {}
+    with (
+        report.task(title) as update,
+        explained(job, parts.device),
+        _previews(path.with_suffix(".preview.png")) as preview,
+    ):
         frames = generate(
             parts.model,
             parts.encoders,
             scene.reference,
-            scene.motion(count, seed),
+            scene.motion(job.frames, seed),
             scene.prompt,
             config.animate,
             seed=seed,
-            window=parts.clip.frames,
+            window=job.window,
             device=parts.device,
             progress=update,
-            preview=(lambda step, picture: _save(preview, picture)) if request.preview else None,
+            preview=preview if request.preview else None,
         )
     size = frames.shape[1:3]
     like = psnr(frames[0], shown_reference(scene.reference, size))
-    comment = {}
-    if request.provenance:
-        settings = {"animate": config.animate, "pose": config.pose, "clip": parts.clip, "encode": parts.encode}
-        used = {name: identity(section) for name, section in settings.items()}
-        comment = provenance(
-            model=parts.id,
-            loras=request.loras,
-            inputs=scene.inputs,
-            seed=seed,
-            settings=config_hash({**used, "prompt": scene.prompt, "people": request.people}),
-        )
     published(path, lambda draft: video.write(draft, frames, fps, metadata=comment))
-    preview.unlink(missing_ok=True)
-    report.made.append(
+    report.made(
         f"{path}: {len(frames)} frames of {size_text(size)} at {fps:g} fps, seed {seed}; "
         f"the first is like the picture to {like:.1f} dB."
     )
@@ -77,6 +76,21 @@ def render(
             "may be too little trained, or the encoders not those that it was trained with."
         )
     return size
+
+
+def _provenance(config: Config, request: Request, parts: Parts, scene: Scene, seed: int) -> dict[str, str]:
+    """The encoders are told by their weights, wherever these lie."""
+    encoders = parts.encoders.ids
+    sections = {"animate": config.animate, "pose": config.pose, "clip": parts.clip}
+    used = {name: identity(section) for name, section in sections.items()}
+    return provenance(
+        model=parts.id,
+        encoders=encoders,
+        loras=request.loras,
+        inputs=scene.inputs,
+        seed=seed,
+        settings=config_hash({**used, "encoders": encoders, "prompt": scene.prompt, "people": request.people}),
+    )
 
 
 def shown_reference(reference: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -100,5 +114,18 @@ def published(path: Path, write: Callable[[Path], object]) -> None:
         raise SteadyDancerError(f"{path} cannot be written: {error.strerror}.", "Choose another --out.") from error
 
 
-def _save(path: Path, picture: np.ndarray) -> None:
-    published(path, lambda draft: Image.fromarray(picture).save(draft))
+@contextmanager
+def _previews(path: Path) -> Iterator[Preview]:
+    """What shows each picture in ``path``, which is gone in the end if there was one."""
+    shown = False
+
+    def show(step: int, picture: np.ndarray) -> None:
+        nonlocal shown
+        published(path, lambda draft: Image.fromarray(picture).save(draft))
+        shown = True
+
+    try:
+        yield show
+    finally:
+        if shown:
+            path.unlink(missing_ok=True)

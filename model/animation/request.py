@@ -35,8 +35,8 @@ class Request(NamedTuple):
         """Whether ``out`` is a folder."""
         return max(map(len, (self.images, self.drivings, self.pairs, self.seeds))) > 1
 
-    def checked(self) -> "Request":
-        """This, once the folder for ``out`` is made.
+    def check(self) -> None:
+        """Makes the folder for ``out``.
 
         Raises UsageError for what does not go together, and SteadyDancerError where ``out`` cannot be.
         """
@@ -54,6 +54,7 @@ class Request(NamedTuple):
             ("--driving", [path.resolve() for path in self.drivings]),
             ("--pair", [path.resolve() for path in self.pairs]),
             ("--seed", self.seeds),
+            ("--lora", [path.resolve() for path, _ in self.loras]),
         ):
             if len(set(given)) < len(given):
                 raise UsageError(f"{option}: the same is given twice.", "Give each once.")
@@ -72,7 +73,6 @@ class Request(NamedTuple):
                 pass
         except OSError as error:
             raise SteadyDancerError(f"{folder} cannot be written: {error.strerror}.", "Choose another --out.") from None
-        return self
 
 
 def lora_of(text: str) -> Lora:

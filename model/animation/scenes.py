@@ -1,6 +1,7 @@
 """What people hand in for a video: photos, drivings and pair folders, and what is to be made of them."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,16 +15,19 @@ from model.animation.provenance import sha256_of
 from model.inputs import Motion
 from model.motion import motion_of
 from model.pose.drawing import draw_pose
-from model.pose.driving import DrivingTracks, read_driving_tracks
+from model.pose.driving import DrivingTracks, person_path, read_driving_tracks
 from model.pose.estimator import PoseEstimator
 from model.pose.pair_reading import NumberedPictures, Pair, read_pair
 from model.pose.reading import bounded, frames_shown, people_text, read_picture, read_reference, size_text
 from model.pose.tracks import PoseTrack, read_pose_file
 from model.resolution import TIME, output_size
+from model.windows import spans
 
 SMALLEST_SIDE = 64
 """Of a reference picture, in pixels: below it there is nothing to see of a person."""
 FEWEST_FRAMES = 5
+NAME_BYTES = 120
+"""Of 255: number, seed, ending and what marks a draft come to it."""
 
 
 class Photo(NamedTuple):
@@ -42,7 +46,8 @@ class Dance(NamedTuple):
 
     path: Path
     driving: DrivingTracks
-    sha256: str
+    sha256: dict[str, str]
+    """of all files that it was read from"""
     notes: list[str]
 
     def frames(self) -> Iterable[np.ndarray]:
@@ -128,7 +133,11 @@ def read_dance(
         notes = [
             f"{path.name} shows {people_text(driving.seen)}; {who} the picture. --people {driving.seen} takes all."
         ]
-    return Dance(path, driving, sha256_of(path), notes)
+    hashes = {"driving": sha256_of(path)}
+    if driving.shown is None:
+        others = range(2, people + 1)
+        hashes |= {f"driving of person {number}": sha256_of(person_path(path, number)) for number in others}
+    return Dance(path, driving, hashes, notes)
 
 
 def scene_of(name: str, photo: Photo, dance: Dance, config: schema.Config, prompt: str) -> Scene:
@@ -146,7 +155,7 @@ def scene_of(name: str, photo: Photo, dance: Dance, config: schema.Config, promp
             mode="official" if config.pose.compat else "robust",
         )
 
-    inputs = {"image": photo.sha256, "driving": dance.sha256}
+    inputs = {"image": photo.sha256, **dance.sha256}
     poses = len(dance.driving.tracks[0])
     return Scene(name, photo.picture, dance.path.name, poses, motion, prompt, inputs, dance.frames)
 
@@ -209,9 +218,15 @@ def frames_of(scene: Scene, wanted: int | None, fps: float) -> tuple[int, str | 
     return frames, None if frames == scene.poses else f"{there}: {frames} frames are made, the most of 4k+1."
 
 
+def check_windows(frames: int, window: int, overlap: int) -> None:
+    """Raises UsageError where no windows of ``window`` frames that share ``overlap`` make ``frames``."""
+    total, slots = ((count - 1) // TIME + 1 for count in (frames, window))
+    spans(total, slots, overlap // TIME + 1)
+
+
 def scene_names(names: list[str]) -> list[str]:
-    """``names`` if they are different and fit a file's name, else numbered and cut."""
-    cut = [name[:80] for name in names]
-    if len({name.casefold() for name in [*cut, "grid", "preview"]}) == len(cut) + 2:
+    """``names`` cut to fit a file's name, which is counted in bytes, and numbered unless they are different."""
+    cut = [os.fsencode(name)[:NAME_BYTES].decode(errors="ignore") for name in names]
+    if len({name.casefold() for name in [*cut, "", "grid", "preview"]}) == len(cut) + 3:
         return cut
     return [f"{number:02d}-{name}" for number, name in zip(itertools.count(1), cut)]

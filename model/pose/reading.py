@@ -1,6 +1,7 @@
 """What people hand in, as poses: a reference picture, and a driving video or a saved pose track."""
 
 from collections.abc import Callable, Iterator
+from math import ceil, isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ class Driving(NamedTuple):
     shown: np.ndarray
     """(T,) index of the video's frame that is shown at the moment of each pose"""
     whole: bool
-    """whether all of the video was read"""
+    """whether the poses go on to the end of the video"""
     detector_calls: int
     """that following the people took"""
     counts: list[int]
@@ -141,21 +142,27 @@ def read_driving(
     """Up to ``people`` persons of a video, their poses cleaned (unless ``settings.clean`` is never) and resampled by
     time to ``fps``.
 
-    With ``settings.compat`` frames are taken as they come and nothing is cleaned, as in the official release. Of
-    ``seconds`` the first only. On ``samples`` frames the people are counted. ``progress`` is given the seconds that are
-    done. Raises UnreadableVideo, or SteadyDancerError where nobody is seen.
+    With ``settings.compat`` frames are taken as they come and nothing is cleaned, as in the official release. Only the
+    poses of the first ``seconds`` are returned; with compat as many as they are at the declared rate. On ``samples``
+    frames the people are counted. ``progress`` is given the seconds that are done. Raises UnreadableVideo, or
+    SteadyDancerError where nobody is seen.
     """
     info = video.probe(path)
     size, small = (info.height, info.width), bounded((info.height, info.width))
     length = info.seconds if seconds is None else min(seconds, info.seconds)
+    compat, count = settings.compat, None
+    if seconds is not None and isfinite(seconds):
+        count = max(1, ceil(seconds * (info.fps if compat else fps) - 0.01))
     moments = iter((np.arange(samples) + 0.5) * length / max(samples, 1))
     times, sampled, wanted, whole = [], [], next(moments, None), True
 
     def stream() -> Iterator[np.ndarray]:
         nonlocal wanted, whole
         for time, image in video.frames(path):
-            if seconds is not None and time >= seconds - video.SAME_MOMENT and times:
-                whole = False
+            ended = count is not None and (len(times) == count if compat else time >= seconds - video.SAME_MOMENT)
+            whole = whole and not ended
+            # Where frames are rare, the last pose needs this one too.
+            if ended and times and (compat or times[-1] >= (count - 1) / fps - video.SAME_MOMENT):
                 return
             times.append(time)
             image = video.resize(image, small)
@@ -173,15 +180,15 @@ def read_driving(
     calls = estimator.detector_calls - before
     at = np.array(times) - times[0]
     rate = (len(at) - 1) / at[-1] if len(at) > 1 else info.fps
-    driven = [_cleaned_and_retimed(track, at, rate, settings, fps) for track in found]
+    driven = [_cleaned_and_retimed(track, at, rate, settings, fps, count) for track in found]
     shown = np.arange(len(at))
-    if not settings.compat:
+    if not compat:
         moments = np.arange(len(driven[0].track)) / fps
         shown = np.searchsorted(at, moments + video.SAME_MOMENT, side="right") - 1
     return Driving(
         people=driven,
         size=size,
-        fps=rate if settings.compat else fps,
+        fps=rate if compat else fps,
         times=at,
         shown=shown,
         whole=whole,
@@ -190,14 +197,16 @@ def read_driving(
     )
 
 
-def _cleaned_and_retimed(raw: PoseTrack, times: np.ndarray, rate: float, settings: Pose, fps: float) -> Driven:
+def _cleaned_and_retimed(
+    raw: PoseTrack, times: np.ndarray, rate: float, settings: Pose, fps: float, count: int | None
+) -> Driven:
     if settings.compat:
         return Driven(raw, raw.scores, raw, 0)
-    uncleaned = retime(raw, times, fps)
+    uncleaned = retime(raw, times, fps)[:count]
     if settings.clean == "never":
         return Driven(uncleaned, uncleaned.scores, uncleaned, 0)
     cleaned = clean(raw, rate, times=times, fill_seconds=settings.fill_seconds, smooth_seconds=settings.smooth_seconds)
-    return Driven(retime(cleaned.track, times, fps), uncleaned.scores, uncleaned, int(cleaned.filled.sum()))
+    return Driven(retime(cleaned.track, times, fps)[:count], uncleaned.scores, uncleaned, int(cleaned.filled.sum()))
 
 
 def frames_shown(path: Path, shown: np.ndarray) -> Iterator[np.ndarray]:

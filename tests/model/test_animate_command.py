@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
+import yaml
 from known_answer import Stub, dance, picture
 from PIL import Image
 from safetensors.torch import save_file
@@ -16,16 +17,19 @@ import steadydancer
 from infra import commits, config
 from infra.errors import SteadyDancerError
 from model import video
-from model.animation import command, parts, rendering
-from model.animation.parts import Parts, open_parts
+from model.animation import command, parts, rendering, reporting
+from model.animation.out_of_memory import OutOfMemory
+from model.animation.parts import Chosen, Parts, choose
 from model.animation.rendering import psnr
 from model.animation.scenes import Scene, frames_of, scene_names, wanted_frames
-from model.checkpoint import build_base, build_model, load_model, save_model
+from model.checkpoint import Found, build_base, build_model, load_model, save_model
+from model.denoising import Denoiser
 from model.motion import motion_of
 from model.pose import command as pose_command
 from model.pose import pair as pair_writing
 from model.pose.tracks import PoseTrack
 from model.pose.wholebody import neck
+from model.transformer import model_config
 
 SMALL = ["animate.steps=1", "animate.area=1536"]
 
@@ -61,10 +65,14 @@ def fake(monkeypatch, stub):
         calls.append({"motion": motion, "prompt": prompt, "seed": seed, "reference": reference})
         return np.stack([rendering.shown_reference(reference, (48, 32))] * len(motion.positive))
 
-    def opened(loaded, source, loras, device):
-        return Parts(SimpleNamespace(config={}), None, device, loaded.clip, loaded.encode, "the model", [])
+    def chosen(loaded, source):
+        return Chosen(Found(source, model_config("tiny"), None), loaded.clip, loaded.encode, loaded.model, [])
+
+    def opened(loaded, chosen, loras, device):
+        return Parts(None, SimpleNamespace(ids={}), device, chosen.clip, "the model")
 
     monkeypatch.setattr(rendering, "generate", generate)
+    monkeypatch.setattr(command, "choose", chosen)
     monkeypatch.setattr(command, "open_parts", opened)
     return calls
 
@@ -116,17 +124,20 @@ def test_a_picture_and_a_driving_become_a_video_that_says_what_it_is(files, stub
     assert video.probe("new/out.mp4").fps == 16
     assert "9 frames of 32x48 at 16 fps, seed 3" in shown.out and "dB" in shown.out
     assert "its first frame is unlike the picture" in shown.err, "the model is untrained"
+    assert "animate.steps=1, animate.precision=fp32, 32x48 pixels" in shown.err
     assert previews == ["out.preview.png"] and [path.name for path in (files / "new").iterdir()] == ["out.mp4"]
     made, before = json.loads(comment("new/out.mp4")), shots(files / "new/out.mp4")
     assert made["seed"] == 3 and made["model"] == commits.read(checkpoint).id
     for name, file in (("image", "photo.png"), ("driving", "dance.mp4")):
         assert made[name] == hashlib.sha256((files / file).read_bytes()).hexdigest()
     assert "Not a recording" in made["about"] and {"settings", "code"} <= made.keys()
+    assert made["encoders"] == {"codec": "block-dct-1", "image": "patches-1-48", "text": "words-1-32"}
     width = load_model(checkpoint / "model").blocks[0].attn1.to_q.weight.shape[0]
     layer = "diffusion_model.blocks.0.self_attn.q"
     ends = {f"{layer}.lora_down.weight": torch.ones(1, width), f"{layer}.lora_up.weight": torch.ones(width, 1)}
     save_file(ends, files / "style.safetensors")
-    assert call(*common, "--out", "new/out.mp4", "--seed", 3, "--lora", "style.safetensors:0.5") == 0
+    elsewhere = ["--lora", "style.safetensors:0.5", "encode.codec_weights=/elsewhere"]
+    assert call(*common, "--out", "new/out.mp4", "--seed", 3, *elsewhere) == 0
     again = json.loads(comment("new/out.mp4"))
     digest = hashlib.sha256((files / "style.safetensors").read_bytes()).hexdigest()
     assert again.pop("lora") == [{"sha256": digest, "scale": 0.5}] and again == made
@@ -162,23 +173,121 @@ def test_several_become_a_folder_with_a_grid_and_what_fails_is_named(files, fake
 @pytest.mark.parametrize(
     "where, error, told",
     [
+        ("provenance", SteadyDancerError("the LoRA is gone."), "gone"),
         ("generate", SteadyDancerError("no memory left."), "no memory left"),
         ("video.write", OSError(28, "full"), "full"),
     ],
 )
 def test_a_failed_video_leaves_the_old_one(files, fake, monkeypatch, capfd, where, error, told):
-    (files / "out.mp4").write_text("mine")
+    """And a picture beside it, which may be anybody's; a preview of what failed goes."""
+    old = ["out.mp4", "out.preview.png"]
+    for name in old:
+        (files / name).write_text("mine")
 
-    def failing(target, *inputs, **options):
+    def failing(*inputs, **options):
         if where == "video.write":
-            target.write_text("half")
+            inputs[0].write_text("half")
+        if where == "generate" and options["preview"]:
+            options["preview"](0, np.zeros((8, 8, 3), np.uint8))
+            assert (files / "new.preview.png").exists()
         raise error
 
     monkeypatch.setattr(f"model.animation.rendering.{where}", failing)
+    arguments = ["--image", "photo.png", "--driving", "dance.mp4", "--checkpoint", "m", "clip.frames=9"]
+    assert call(*arguments, "--out", "out.mp4") == call(*arguments, "--out", "new.mp4", "--preview") == 1
+    assert told in capfd.readouterr().err and [(files / name).read_text() for name in old] == ["mine"] * 2
+    assert sorted(path.name for path in files.iterdir()) == ["dance.mp4", *old, "photo.png"]
+    assert bool(fake) == (where == "video.write"), "what the video is made of is read before it is made"
+
+
+def test_a_picture_of_the_users_that_has_a_previews_name_stays(files, fake):
+    (files / "out.preview.png").write_text("mine")
     arguments = ["--image", "photo.png", "--driving", "dance.mp4", "--checkpoint", "m", "--out", "out.mp4"]
-    assert call(*arguments, "clip.frames=9") == 1
-    assert told in capfd.readouterr().err and (files / "out.mp4").read_text() == "mine"
-    assert sorted(path.name for path in files.iterdir()) == ["dance.mp4", "out.mp4", "photo.png"]
+    assert call(*arguments, "clip.frames=9") == 0
+    assert (files / "out.preview.png").read_text() == "mine"
+
+
+def test_previews_that_do_not_fit_into_the_memory_are_left_out(files, stub, checkpoint, monkeypatch, capfd):
+    tried = []
+
+    def few_frames(denoiser, latent_BCTHW):
+        tried.append(latent_BCTHW)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Denoiser, "_few_frames", few_frames)
+    arguments = ["--image", "photo.png", "--driving", "dance.mp4", "--checkpoint", checkpoint, "--out", "out.mp4"]
+    assert call(*arguments, "--preview", "animate.steps=3", "animate.area=1536", "animate.frames=5") == 0
+    assert len(tried) == 1 and "without more of them" in capfd.readouterr().err and (files / "out.mp4").exists()
+
+
+def test_a_model_that_does_not_fit_into_the_memory_is_told_with_numbers(files, stub, checkpoint, monkeypatch, capfd):
+    def full(*inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(parts, "build_encoders", full)
+    arguments = ["--image", "photo.png", "--driving", "dance.mp4", "--checkpoint", checkpoint, "--out", "out.mp4"]
+    assert call(*arguments, *SMALL) == 1
+    told = " ".join(capfd.readouterr().err.split())
+    assert "9 frames of 32x48 need about 0.0 GB while" in told and "the device has" in told
+
+
+def test_each_of_several_is_told_when_it_is_made_and_half_moved_layers_end_it(files, fake, monkeypatch, capfd):
+    whole, told = rendering.generate, []
+
+    def generate(*inputs, **options):
+        told.append(capfd.readouterr())
+        if len(told) == 2:
+            raise OutOfMemory("Out of memory.")
+        options["progress"](1, 4)
+        return whole(*inputs, **options)
+
+    monkeypatch.setattr(rendering, "generate", generate)
+    monkeypatch.setattr(reporting, "LINE_SECONDS", 0)
+    seeds = ["--seed", 1, "--seed", 2, "--seed", 3]
+    arguments = ["--image", "photo.png", "--driving", "dance.mp4", *seeds, "--checkpoint", "m", "--out", "many"]
+    assert call(*arguments, "clip.frames=9", "animate.offload=blocks", *SMALL) == 1
+    assert len(told) == 2 and "seed 1; the first is like" in told[1].out
+    assert "Animating photo-dance-seed1 (1 of 3): 1 of 4, 0:00:00 left" in told[1].err
+    assert "photo-dance-seed2 failed, and the rest is not made" in capfd.readouterr().err
+    assert [path.name for path in (files / "many").iterdir()] == ["photo-dance-seed1.mp4"]
+
+
+def test_a_grid_of_pairs_ends_with_the_longest_video(files, fake, capfd):
+    pairs = ["--pair", pair(files / "one", 13, 13), "--pair", pair(files / "two", 6, 6)]
+    assert call(*pairs, "--checkpoint", "m", "--out", "many", "clip.frames=9", "--seed", 1, "--seed", 2, *SMALL) == 0
+    grid = shots("many/grid.mp4")
+    assert len(grid) == 9 and grid[0].shape == (2 * 48, 4 * 32, 3)
+    assert capfd.readouterr().err.count("5 frames are made instead of 9") == 1, "once, whatever the seeds"
+
+
+def test_without_a_config_a_checkpoint_brings_its_work_folders(files, capsys):
+    """A model of others' has the schema's, whose sampling is the paper's."""
+    owned = config.load("demo", ["animate.steps=3", "pose.fill_seconds=0.5"])
+    with commits.write(files / "work/stage3", "checkpoint"):
+        pass
+    (files / "work/config.yaml").write_text(yaml.safe_dump({"chain": "1", "config": owned.model_dump(mode="json")}))
+    (files / "other").mkdir()
+
+    def used(*arguments):
+        assert call("--out", "out.mp4", *arguments, "--print-config", "animate.shift=4.0", "--seed", 7) == 0
+        return config.validate(yaml.safe_load(capsys.readouterr().out))
+
+    mine = used("--checkpoint", "work/stage3")
+    assert mine == owned.model_copy(update={"animate": mine.animate, "seed": 7})
+    assert mine.animate == owned.animate.model_copy(update={"shift": 4.0})
+    theirs, paper = used("--checkpoint", "other").animate, config.load("paper").animate
+    assert (theirs.steps, theirs.area, theirs.shift) == (paper.steps, paper.area, 4.0)
+    assert used("--checkpoint", "work/stage3", "--config", "demo").animate.steps == 8
+
+
+def test_an_interruption_promises_nothing(files, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "animate_files", interrupted)
+    assert call("--out", "out.mp4", "--checkpoint", "m") == 130
+    told = capsys.readouterr().err
+    assert "Interrupted." in told and "continues" not in told
 
 
 def test_a_pair_is_taken_as_it_is(files, fake, capfd):
@@ -229,7 +338,8 @@ def test_a_pair_of_ours_holds_the_pictures_that_animate_draws(files, fake, monke
         (lambda folder: [(folder / f"positive/{n:04d}.jpg").unlink() for n in range(4, 9)], "has 4 poses"),
     ],
 )
-def test_a_spoilt_pair_is_told(files, fake, capfd, spoil, told):
+def test_a_spoilt_pair_is_told(files, fake, monkeypatch, capfd, spoil, told):
+    monkeypatch.setattr(command, "open_parts", None)
     spoil(pair(files / "pair"))
     assert call("--pair", "pair", "--checkpoint", "m", "--out", "out.mp4", *SMALL) == 1
     assert told in " ".join(capfd.readouterr().err.split()) and not (files / "out.mp4").exists()
@@ -256,6 +366,14 @@ def test_several_people_are_matched_from_left_to_right(files, fake, monkeypatch,
     assert places == [pytest.approx([88, 80], abs=1), pytest.approx([118, 80], abs=1)]
     assert call(*arguments, "--people", 3, "clip.frames=5") == 1
     assert "photo.png: 2 people, both shoulders in view; 3 were asked for" in " ".join(capfd.readouterr().err.split())
+    saved = ["two.pose.npz", "two.person2.pose.npz"]
+    for name, track in zip(saved, Two(2).estimate(np.zeros((9, 120, 80, 3), np.uint8), 2), strict=True):
+        track.save(files / name, about={"fps": 16.0, "size": [120, 80]})
+    arguments[3] = saved[0]
+    assert call(*arguments, "--people", 2, "clip.frames=5") == 0
+    made = json.loads(comment("out.mp4"))
+    hashes = [hashlib.sha256((files / name).read_bytes()).hexdigest() for name in saved]
+    assert [made["driving"], made["driving of person 2"]] == hashes
     (one,) = Stub().estimate(np.zeros((1, 120, 80, 3), np.uint8))
     with pytest.raises(SteadyDancerError, match="2 driving people and 1 of the reference"):
         motion_of([one, one], (120, 80), [one], (120, 80), (48, 32), seed=0)
@@ -283,10 +401,10 @@ def test_lengths_follow_the_driving_and_are_told(wanted, poses, frames, told):
 
 def test_names_of_files_are_different_and_bounded():
     assert scene_names(["a-b", "c-b"]) == ["a-b", "c-b"]
-    for names in (["a", "A", "b"], ["grid", "b"], ["x" * 300, "x" * 301]):
+    for names in (["a", "A", "b"], ["grid", "b"], ["x" * 300, "x" * 301], ["舞" * 45 + "-" + "蹈" * 45], ["\udcff"]):
         made = scene_names(names)
         assert len({name.casefold() for name in [*made, "grid"]}) == len(names) + 1
-        assert all(len(name) < 100 for name in made)
+        assert all(0 < len(name.encode()) < 125 for name in made)
 
 
 def save_rotated(path):
@@ -325,7 +443,10 @@ def test_pictures_of_every_kind_are_taken_upright_in_rgb(files, fake, make):
         ("bad.npz", lambda path: np.savez(path, keypoints=np.zeros(3)), "lacks an array"),
     ],
 )
-def test_what_cannot_be_used_is_told_by_its_name(files, fake, capfd, name, make, told):
+def test_what_cannot_be_used_is_told_by_its_name_before_the_model_is_read(
+    files, fake, monkeypatch, capfd, name, make, told
+):
+    monkeypatch.setattr(command, "open_parts", None)
     make(files / name)
     as_image = name in ("thin.png", "tiny.png", "text.png")
     image, driving = (name, "dance.mp4") if as_image else ("photo.png", name)
@@ -334,7 +455,10 @@ def test_what_cannot_be_used_is_told_by_its_name(files, fake, capfd, name, make,
     assert name in shown and told in shown and not (files / "out.mp4").exists() and not fake
 
 
-def test_pictures_and_drivings_without_people_are_refused(files, fake, stub, capfd):
+def test_pictures_and_drivings_without_people_are_refused_before_the_model_is_read(
+    files, fake, stub, monkeypatch, capfd
+):
+    monkeypatch.setattr(command, "open_parts", None)
     stub.people = 0
     arguments = ["--image", "photo.png", "--driving", "dance.mp4", "--checkpoint", "m", "--out", "out.mp4"]
     assert call(*arguments) == 1
@@ -358,11 +482,25 @@ def test_pictures_and_drivings_without_people_are_refused(files, fake, stub, cap
         (["--image", "photo.png", "--driving", "dance.mp4", "--out", "folder.mp4"], 1, "is a folder"),
         (["--image", "photo.png", "--driving", "dance.mp4", "--out", "/proc/x/out.mp4"], 1, "cannot be written"),
         (["--image", "photo.png", "--driving", "dance.mp4", "animate.frames=50"], 2, "Use 49"),
+        (
+            ["--image", "photo.png", "--driving", "dance.mp4", "animate.frames=9", "clip.frames=5"],
+            2,
+            "animate.overlap",
+        ),
+        (["--image", "photo.png", "--driving", "dance.mp4", "animate.text_guidance=.nan"], 2, "animate.text_guidance"),
+        (["--image", "photo.png", "--driving", "dance.mp4", "--seed", 2**63], 2, "--seed"),
+        (["--image", "photo.png", "--driving", "dance.mp4", f"seed={2**63}"], 2, "seed: "),
+        (
+            ["--image", "photo.png", "--driving", "dance.mp4", "--lora", "photo.png", "--lora", "./photo.png:2"],
+            2,
+            "--lora: the same",
+        ),
         (["--image", "photo.png", "--driving", "dance.mp4", "--lora", "none.safetensors:0.5"], 2, "does not exist"),
         (["--image", "photo.png", "--driving", "dance.mp4", "--lora", "photo.png:strong"], 2, "strong is no scale"),
     ],
 )
-def test_wrong_use_is_named(files, fake, capfd, arguments, code, told):
+def test_wrong_use_is_named(files, fake, monkeypatch, capfd, arguments, code, told):
+    monkeypatch.setattr(command, "open_parts", None)
     (files / "folder.mp4").mkdir()
     arguments = arguments if "--out" in arguments else [*arguments, "--out", "out.mp4"]
     assert call(*arguments, "--checkpoint", "m") == code
@@ -373,20 +511,20 @@ def test_models_of_another_kind_are_refused(files, stub, checkpoint, capfd):
     arguments = ["--image", "photo.png", "--driving", "dance.mp4", "--out", "out.mp4", *SMALL]
     save_model(build_base(config.load("demo").model, 0), files / "base")
     (files / "model.pt").write_bytes(b"PK\x03\x04")
-    for model, told in (("base", "42"), ("model.pt", "safetensors"), ("photo.png", "photo.png")):
+    for model, told in (("base", "42"), ("model.pt", "safetensors"), ("photo.png", "photo.png is no safetensors file")):
         assert call(*arguments, "--checkpoint", model) == 1
         assert told in " ".join(capfd.readouterr().err.split()), model
     bare = checkpoint / "model"
-    assert call(*arguments, "--checkpoint", bare, "model.size=small") == 1
-    told = " ".join(capfd.readouterr().err.split())
-    assert "is not of model.size=small" in told and "encode.codec_weights" in told
+    for chosen in (["model.size=small"], ["--config", "paper"]):
+        assert call(*arguments, "--checkpoint", bare, *chosen) == 1
+        told = " ".join(capfd.readouterr().err.split())
+        assert "is not of model.size=" in told and "Use model.size=tiny." in told
     assert call(*arguments, "--checkpoint", bare, "clip.frames=5") == 0
     assert "embedded stand-ins" in capfd.readouterr().err
 
 
-def test_what_a_model_was_trained_with_decides_and_its_weights_may_lie_elsewhere(checkpoint, monkeypatch):
-    monkeypatch.setattr(parts, "build_encoders", lambda encode, base, device, offload: None)
+def test_what_a_model_was_trained_with_decides_and_its_weights_may_lie_elsewhere(checkpoint):
     loaded = config.load("paper", ["encode.codec_weights=/here", "encode.codec_tiling=true", "animate.precision=fp32"])
-    made = open_parts(loaded, str(checkpoint), [], torch.device("cpu"))
+    made = choose(loaded, str(checkpoint))
     assert made.clip.frames == 9 and made.encode.codec == "embedded" and made.notes == []
     assert made.encode.codec_weights == "/here" and made.encode.codec_tiling

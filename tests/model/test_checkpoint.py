@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from infra import commits, schema
 from infra.errors import CorruptArtifact, SteadyDancerError
-from model.checkpoint import build_base, build_model, load_base, load_model, model_sha, open_model, save_model
+from model.checkpoint import build_base, build_model, cast, load_base, load_model, model_sha, open_model, save_model
 from model.initialise import new_parts
 from model.official import from_official, official_config, save_official
 from model.shards import INDEX, WrongCheckpoint
@@ -257,6 +257,18 @@ def test_training_starts_from_a_base_or_a_steadydancer(model, folder, tmp_path, 
     assert model_sha(build_model(schema.Model(base=str(folder)), 5)) == model_sha(model)
     with pytest.raises(SteadyDancerError, match=r"not of model\.size=small"):
         build_model(schema.Model(size="small", base=str(base)), 0)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_base_is_read_in_its_precision_onto_its_device(tmp_path, stored):
+    base = build_base(schema.Model(), 0)
+    settings = schema.Model(base=str(save_model(base, tmp_path / "base"))) if stored else schema.Model()
+    got = build_base(settings, 0, torch.bfloat16)
+    assert {tensor.dtype for tensor in got.parameters()} == {torch.bfloat16, torch.float32}
+    assert model_sha(got) == model_sha(cast(base, torch.bfloat16))
+    assert not any(tensor.requires_grad for tensor in got.parameters())
+    there = build_base(settings, 0, torch.bfloat16, "meta")
+    assert {tensor.device.type for tensor in (*there.parameters(), *there.buffers())} == {"meta"}
 
 
 @pytest.mark.parametrize("damage", ["gone", "torn", "no config", "no weights"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.codec import BlockDCT
 from model.wan_vae import WanVAE, tiles
-from model.weights import WeightsNotFound
+from model.weights import WeightsNotFound, fingerprint
 
 
 def scene(frames: int, height: int = 96, width: int = 64) -> torch.Tensor:
@@ -92,7 +92,9 @@ def tiny_vae(tmp_path_factory):
     return folder
 
 
-def test_wan_vae_has_the_codecs_interface_and_normalises(tiny_vae):
+def test_wan_vae_has_the_codecs_interface_and_normalises(tiny_vae, monkeypatch):
+    hashed = []
+    monkeypatch.setattr("model.wan_vae.fingerprint", lambda folder: hashed.append(folder) or fingerprint(folder))
     codec, video = WanVAE(str(tiny_vae.parent)).to("cpu"), scene(9, 16, 16)
     latent = codec.encode(video)
     assert latent.shape == (1, 16, 3, 2, 2)
@@ -106,7 +108,9 @@ def test_wan_vae_has_the_codecs_interface_and_normalises(tiny_vae):
     decoded = codec.decode(latent)
     assert decoded.shape == video.shape
     assert decoded.abs().max() <= 1
-    assert codec.id == WanVAE(str(tiny_vae)).id
+    assert not hashed
+    assert codec.id == codec.id == f"wan-vae-{fingerprint(tiny_vae)}"
+    assert hashed == [tiny_vae]
 
 
 def test_wan_vae_without_weights_says_what_to_do(tmp_path):
@@ -134,7 +138,7 @@ def test_tiles_are_nearly_the_whole(tiny_vae, monkeypatch, frames, height, width
         assert torch.equal(got, expected) == (height <= 48)
 
 
-@given(eighths=st.integers(1, 400))
+@given(eighths=st.integers(1, 375))
 def test_no_tile_is_a_sliver(eighths):
     side = 8 * eighths
     tile, stride = tiles(side)

@@ -102,6 +102,22 @@ def test_pretrained_clip_and_umt5(pretrained):
     assert encoders.ids["image"].startswith("clip-")
 
 
+def test_weights_are_hashed_when_their_id_is_asked_for_and_once(pretrained, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        "model.pretrained_encoders.fingerprint", lambda *folders: hashed.append(folders) or fingerprint(*folders)
+    )
+    real = schema.Encode(image="clip", image_weights=str(pretrained), text="umt5", text_weights=str(pretrained))
+    encoders = build_encoders(real, schema.Model())
+    encoders.image(image()), encoders.text(["a dancer"])
+    assert not hashed
+    vision, words = (pretrained / "image_encoder",), (pretrained / "text_encoder", pretrained / "tokenizer")
+    for _ in range(2):
+        assert encoders.ids["image"] == f"clip-{fingerprint(*vision)}"
+        assert encoders.ids["text"] == f"umt5-{fingerprint(*words)}"
+    assert hashed == [vision, words]
+
+
 def test_a_prompt_that_is_too_long_is_cut_and_told(pretrained, caplog):
     real = schema.Encode(text="umt5", text_weights=str(pretrained))
     with caplog.at_level(logging.WARNING, logger="model"):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from infra import config
 from infra.errors import SteadyDancerError
+from model import video
 from model.pose import reading
 from model.pose.driving import read_driving_tracks
 from model.pose.reading import frames_shown, read_driving
@@ -59,6 +60,34 @@ def test_seconds_cut_the_end_off_and_frames_go_with_their_poses(tmp_path, stub):
     )
     shown = [int(image[4, 4, 0]) for image in frames_shown(clip, driving.shown)]
     assert shown == pytest.approx([4 * int(1.5 * n) for n in range(16)], abs=2)
+
+
+@pytest.mark.parametrize("compat", [False, True])
+@pytest.mark.parametrize(
+    ("times", "frames"),
+    [(np.arange(48) / 7.5, 40), (np.arange(48) / 7.5, 81), (np.delete(np.arange(40) / 10, slice(10, 20)), 20)],
+)
+def test_the_wanted_frames_are_had_where_the_video_has_them(tmp_path, stub, times, frames, compat):
+    """Slower than 16 fps, and uneven: the frame before the end is not behind the last pose."""
+    images = np.zeros((len(times), 120, 80, 3), np.uint8)
+    images[:] = 4 * np.arange(len(times), dtype=np.uint8)[:, None, None, None]
+    clip = video.write(tmp_path / "slow.mp4", images, 7.5, times=times, crf=1)
+    settings = config.load("demo", [f"pose.compat={str(compat).lower()}", "pose.clean=never"]).pose
+    frames = min(frames, len(times)) if compat else frames
+    whole = read_driving_tracks(clip, stub, settings, 16.0)
+    read = read_driving_tracks(clip, stub, settings, 16.0, frames=frames)
+    assert len(read.tracks[0]) == len(read.shown) == frames <= len(whole.tracks[0])
+    assert np.array_equal(read.tracks[0].keypoints, whole.tracks[0].keypoints[:frames])
+    assert np.array_equal(read.shown, whole.shown[:frames])
+
+
+def test_a_frame_past_the_end_is_no_part_of_it(tmp_path, stub):
+    """The last pose, at 0.94 s, lies between the last two frames, at 0.8 and 1.2 s."""
+    clip = dance(tmp_path / "slow.mp4", 4, 2.5)
+    driving = read_driving(clip, stub, config.load("demo").pose, 16.0, seconds=1.0)
+    assert len(driving.times) == 4 and len(driving.shown) == 16 and not driving.whole
+    person = driving.people[0]
+    assert len(person.track) == len(person.confidence) == len(person.uncleaned) == 16
 
 
 def test_a_saved_track_is_put_to_the_wanted_frame_rate(tmp_path, stub):
