@@ -193,7 +193,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=max(110, Console().width))
     size = output_size(options.area, 256, 256)
     case = options.size, latent_shape(options.frames, *size), options.steps
     here = count(console, f"{options.frames} frames of {size[1]}x{size[0]}", *case)
