@@ -96,9 +96,10 @@ def draw_pose(
     persons, (P, 133, 2) and (P, 133), drawn one over the other; ``canvas`` (height, width) is what is drawn on (the
     official pipeline takes twice the target size). None: the frame's own size.
     """
+    pose = to_openpose(keypoints, scores).in_units_of(size[1], size[0])
     image = np.zeros((*(canvas or size), 3), np.uint8)
-    for person in zip(keypoints.reshape(-1, JOINTS, 2), scores.reshape(-1, JOINTS), strict=True):
-        _drawn(to_openpose(*person).in_units_of(size[1], size[0]), image)
+    for person in [pose] if keypoints.ndim == 2 else [pose[n] for n in range(len(keypoints))]:
+        _drawn(person, image)
     return image
 
 
