@@ -15,9 +15,10 @@ from infra import commits, schema
 from infra.commits import Commit
 from infra.errors import SteadyDancerError
 from model.initialise import init_from_base, init_patch_embeddings, new_parts, random_base
+from model.kinds import BASE, STEADYDANCER, compare
 from model.official import folder_for, from_official
 from model.shards import Stored, WrongCheckpoint, opened, short, stored_tensors, weight_files
-from model.transformer import BASE_CHANNELS, NEW_PARTS, SteadyDancerTransformer, kept_in_fp32, model_config
+from model.transformer import NEW_PARTS, SteadyDancerTransformer, kept_in_fp32, model_config
 from model.weights import locate
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,6 @@ PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _CONFIG_KEYS = frozenset(model_config("tiny"))
 _SIZE_KEYS = ("num_attention_heads", "attention_head_dim", "num_layers", "ffn_dim", "freq_dim", "text_dim", "image_dim")
 _KINDS = ("checkpoint", "export")
-_STEADYDANCER, _BASE = "SteadyDancer", "Wan 2.1 I2V"
-_OTHERS = {0: "no Wan transformer", 16: "a Wan text-to-video model", 48: "Wan 2.2 5B, with 48 latent channels"}
 
 
 class Found(NamedTuple):
@@ -138,7 +137,7 @@ def build_model(settings: schema.Model, seed: int) -> SteadyDancerTransformer:
         model = _empty(SteadyDancerTransformer, folder)
         for part, module in new_parts(config, seed).items():
             setattr(model, part, module)
-        _fill(model, folder, torch.float32, "cpu", kind=_BASE)
+        _fill(model, folder, torch.float32, "cpu", kind=BASE)
         init_patch_embeddings(model)
     log.info("the new parts of SteadyDancer are initialised from the base: %s", ", ".join(NEW_PARTS))
     return model.eval()
@@ -232,11 +231,11 @@ def _stored(model: nn.Module, source: Path, kind: str | None = None) -> dict[str
     if unread := [name for name in stored if any(part in name for part in model._keys_to_ignore_on_load_unexpected)]:
         log.info("%s: %d tensors that Wan does not read are left out: %s", source, len(unread), short(unread, 2))
         stored = {name: tensor for name, tensor in stored.items() if name not in unread}
-    kind = kind or (_STEADYDANCER if isinstance(model, SteadyDancerTransformer) else _BASE)
+    kind = kind or (STEADYDANCER if isinstance(model, SteadyDancerTransformer) else BASE)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if kind == _BASE:
+    if kind == BASE:
         expected = {name: shape for name, shape in expected.items() if not name.startswith(NEW_PARTS)}
-    _compare(source, kind, expected, {name: tensor.shape for name, tensor in stored.items()})
+    compare(source, kind, expected, {name: tensor.shape for name, tensor in stored.items()})
     return stored
 
 
@@ -253,33 +252,3 @@ def _fill(
         with opened(path) as tensors:
             state = {ours: tensors.get_tensor(t.name).to(device, kept(ours), copy=True) for ours, t in group}
         model.load_state_dict(state, strict=False, assign=True)
-
-
-def _compare(source: Path, kind: str, expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    shapes = [
-        f"{n} {found[n]} (not {expected[n]})" for n in sorted(expected.keys() & found.keys()) if found[n] != expected[n]
-    ]
-    is_kind = _kind(found)
-    if is_kind == kind and not (missing or extra or shapes):
-        return
-    kinds = (("missing", missing), ("extra", extra), ("of another shape", shapes))
-    listed = "".join(f"\n{len(names)} {what}: {short(names)}" for what, names in kinds if names)
-    found_instead = "" if is_kind == kind else f" It is {is_kind}."
-    fix = f"Give a checkpoint of {kind} of the size in config.json, with {BASE_CHANNELS} input channels."
-    if source.is_file() and not source.with_name("config.json").exists():
-        fix = "Without a config.json beside it a file is taken for a wan-14b. Put the config.json of its model there."
-    if (kind, is_kind) == (_STEADYDANCER, _BASE):
-        fix = "This is a base Wan 2.1 I2V checkpoint, without SteadyDancer's parts. To train from it set model.base."
-    raise WrongCheckpoint(f"{source} does not hold the tensors of {kind}.{found_instead}{listed}", fix)
-
-
-def _kind(found: dict[str, tuple[int, ...]]) -> str:
-    """What model these tensors are of, by their names and the input channels."""
-    if any(name.startswith(NEW_PARTS) for name in found):
-        return _STEADYDANCER
-    channels = [*found.get("patch_embedding.weight", ()), 0, 0][1]
-    if channels != BASE_CHANNELS:
-        return _OTHERS.get(channels, f"a Wan transformer with {channels} input channels")
-    image = any(name.startswith("condition_embedder.image_embedder.") for name in found)
-    return _BASE if image else "Wan 2.2 I2V, which has no image embedder"
