@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 TEXT_TOKENS = 512
+IMAGE_TOKENS = 257
 
 
 class Conditions(NamedTuple):

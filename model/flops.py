@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from model.conditions import TEXT_TOKENS
+from model.conditions import IMAGE_TOKENS, TEXT_TOKENS
 from model.guidance import forwards
 
-IMAGE_TOKENS = 257
 LATENT, MASK, PATCH, MODULATIONS = 16, 4, 4, 6
 SQUEEZED = 4  # channels of SSAE's dynamic part
 HIDDEN = 128  # channels of FAAU

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch
 
 from infra import schema
-from model.conditions import TEXT_TOKENS
+from model.conditions import IMAGE_TOKENS, TEXT_TOKENS
 from model.resolution import SPACE, TIME
 from model.transformer import SteadyDancerTransformer, kept_in_fp32, model_config
 
 HEADROOM = 1.1
-IMAGE_TOKENS, ALIGNMENT = 257, 128  # tokens of CLIP; channels of FAAU
+ALIGNMENT = 128  # channels of FAAU
 ENCODER_WEIGHTS = {  # bytes on a GPU: the VAE in fp32, CLIP ViT-H/14 in fp16, umT5-XXL's encoder in bf16
     "wan-vae": 127_000_000 * 4,
     "clip": 632_000_000 * 2,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoint import load_model
-from model.conditions import assemble
+from model.conditions import IMAGE_TOKENS, assemble
 from model.names import to_diffusers
 from model.pose.comparison import EXACT, Numbers, Ours, Value
 from model.pose_modules import FAAU, SSAE, TMCM
@@ -29,7 +29,6 @@ MODULES, FORWARD, SCHEDULER, PIXELS = 1e-5, 2e-5, 2e-6, 1e-6
 """Bounds. In the forward sums of several hundred terms follow each other in another order."""
 
 POSE_MODULES = {"ssae": SSAE, "tmcm": TMCM, "faau": FAAU}
-IMAGE_TOKENS = 257
 CONTEXT_ROWS = (0, 1, 255, 256, 257, 258, 767, 768)
 """Of the 257 image and 512 text tokens, those that stand in the files."""
 
