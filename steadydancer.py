@@ -283,7 +283,6 @@ def animate(
     """
     seeded = _seeded(overrides, seed[0] if seed else None)
     if (loaded := _load(config, seeded, print_config, checkpoint)) is not None:
-        from model.animation.command import animate_files
         from model.animation.request import Request, lora_of
 
         request = Request(
@@ -299,6 +298,9 @@ def animate(
             preview=preview,
             provenance=provenance,
         )
+        request.check()  # before torch is loaded, which takes seconds
+        from model.animation.command import animate_files
+
         animate_files(loaded, request)
 
 

@@ -19,7 +19,7 @@ from model.kinds import BASE, STEADYDANCER, compare
 from model.official import folder_for, from_official
 from model.shards import Stored, WrongCheckpoint, opened, short, stored_tensors, weight_files
 from model.transformer import NEW_PARTS, SteadyDancerTransformer, kept_in_fp32, model_config
-from model.weights import locate
+from model.weights import HUB_ID, WeightsNotFound, locate
 
 log = logging.getLogger(__name__)
 PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -185,6 +185,13 @@ def model_sha(model: nn.Module) -> str:
 
 def _folder(path: Path, source: str) -> Path:
     """A folder with weights but without config.json goes on, to be told what it holds instead."""
+    if not path.exists() and not HUB_ID.match(source):
+        raise WeightsNotFound(
+            f"--checkpoint {source} does not exist.",
+            "Give a stage's folder, a diffusers folder, the official release's, or a hub id (owner/name@REVISION).",
+        )
+    if stages := sorted(each.parent.name for each in path.glob(f"stage*/{commits.COMMIT_FILE}")):
+        raise WrongCheckpoint(f"{source} is a work folder.", f"Give the folder of a stage: {', '.join(stages)}.")
     if path.is_dir() and not any((path / part / "config.json").is_file() for part in (".", "transformer")):
         weight_files(path)
     return locate(source, "--checkpoint", "a SteadyDancer transformer", "transformer")

@@ -28,7 +28,10 @@ def compare(source: Path, kind: str, expected: dict[str, tuple[int, ...]], found
     if source.is_file() and not source.with_name("config.json").exists():
         fix = "Without a config.json beside it a file is taken for a wan-14b. Put the config.json of its model there."
     if (kind, is_kind) == (STEADYDANCER, BASE):
-        fix = "This is a base Wan 2.1 I2V checkpoint, without SteadyDancer's parts. To train from it set model.base."
+        fix = (
+            "This is a base Wan 2.1 I2V checkpoint, without SteadyDancer's parts: give SteadyDancer's own weights. "
+            "To train from it set model.base."
+        )
     raise WrongCheckpoint(f"{source} does not hold the tensors of {kind}.{found_instead}{listed}", fix)
 
 

@@ -79,7 +79,7 @@ def _open(path: Path | str):
             f"{path}: its container is broken, or none of those that are read ({', '.join(CONTAINERS)})."
         ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UnreadableVideo(f"{path}: not a readable video ({error}).") from error
+        raise UnreadableVideo(f"{path}: not a readable video ({error}).", "Give an mp4, mov, mkv or webm.") from error
     try:
         if not container.streams.video:
             raise UnreadableVideo(f"{path}: holds no video stream.")

@@ -10,7 +10,7 @@ from infra.errors import SteadyDancerError
 
 log = logging.getLogger(__name__)
 
-_HUB_ID = re.compile(r"^\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?$")
+HUB_ID = re.compile(r"^\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?$")
 _READ = (".json", ".safetensors", ".model", ".txt")  # weights, configs, and the files of a tokenizer
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 LAYOUT = (
@@ -35,7 +35,7 @@ def locate(source: str | None, key: str, what: str, subfolder: str, others: tupl
     if not source:
         raise WeightsNotFound(f"{key} is not set: {what} needs weights.", fix)
     root = Path(source).expanduser()
-    if not root.exists() and _HUB_ID.match(source):
+    if not root.exists() and HUB_ID.match(source):
         root = _download(source, key, what, subfolder, others)
     for folder in (root / subfolder, root):
         if (folder / "config.json").is_file():

@@ -11,6 +11,7 @@ from model import video
 from model.animation.grid import Panel, write_grid
 from model.animation.out_of_memory import Job, OutOfMemory, doubts, explained
 from model.animation.parts import Chosen, Parts, choose, open_parts
+from model.animation.provenance import grid_provenance
 from model.animation.rendering import published, render
 from model.animation.reporting import Report, reporting
 from model.animation.request import Request
@@ -48,7 +49,6 @@ def animate_files(config: Config, request: Request) -> list[Path]:
     A file that is there is replaced once the new one is whole. Of several, what fails is told, the others are made, and
     the SteadyDancerError at the end names what was not; of a single one it is raised as it comes.
     """
-    request.check()
     wanted_frames(config.animate.frames, config.clip.frames)
     with reporting(request.several) as report:
         # What is wrong with the files is told before the model is read, which can take minutes.
@@ -61,10 +61,10 @@ def animate_files(config: Config, request: Request) -> list[Path]:
         request = request._replace(**{name: list(paths) for name, paths in found.items()})
         written = []
         if request.pairs or (request.images and request.drivings):
-            estimator = None if request.pairs else build_estimator(config.pose)
             with report.task("Looking at the model"):
                 chosen = choose(config, request.checkpoint)
             report.note(*chosen.notes)
+            estimator = None if request.pairs else build_estimator(config.pose)
             rows = (
                 _rows(config, request, chosen, estimator, report)
                 if estimator
@@ -113,6 +113,7 @@ def _make(config: Config, request: Request, parts: Parts, rows: Rows, jobs: Jobs
         path = request.out / f"{name}.mp4" if request.several else request.out
         title = f"Animating {name} ({number} of {len(orders)})" if request.several else "Animating"
         with report.tolerating(name, final):
+            request.refuse_input(path)
             size = render(config, request, parts, scene, jobs[scene.name], seed, path, report, title)
             made[scene.name, seed] = path, size
     written = [path for path, _ in made.values()]
@@ -120,10 +121,16 @@ def _make(config: Config, request: Request, parts: Parts, rows: Rows, jobs: Jobs
         panel = tuple(np.max([size for _, size in made.values()], axis=0).tolist())
         grid = request.out / "grid.mp4"
         with report.tolerating(grid.name), report.task("Joining them in a grid"):
-            longest = max(jobs[name].frames for name, _ in made)
+            longest, seeds = max(jobs[name].frames for name, _ in made), request.seeds
+            inputs_of = {scene.name: scene.inputs for row in rows for scene in row}
             panels = _panels(rows, request, made, longest)
-            published(grid, lambda path: write_grid(path, panels, parts.clip.fps, panel))
-            report.made(f"{grid}: {'references down, drivings across' if request.images else 'pairs down'}.")
+            about = (
+                grid_provenance(parts.id, [inputs_of[name] for name, _ in made], seeds) if request.provenance else {}
+            )
+            published(grid, lambda path: write_grid(path, panels, parts.clip.fps, panel, about))
+            across = "references down, drivings across" if request.images else "pairs down"
+            beside = f", seeds {', '.join(map(str, seeds))} beside each other" if len(seeds) > 1 else ""
+            report.made(f"{grid}: {across}{beside}.")
             written.append(grid)
     return written
 

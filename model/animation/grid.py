@@ -14,14 +14,16 @@ Panel = Iterable[np.ndarray] | None
 """Frames (H, W, 3) uint8 RGB, a single one for a picture; the last stays when others are longer. None: black."""
 
 
-def write_grid(path: Path, rows: list[list[Panel]], fps: float, panel: tuple[int, int]) -> Path:
+def write_grid(
+    path: Path, rows: list[list[Panel]], fps: float, panel: tuple[int, int], metadata: dict[str, str]
+) -> Path:
     """An mp4 of panels in ``rows`` of one length, each fitted into ``panel`` (height, width) without distortion.
 
     The panels are made smaller where the grid would be longer than LONGEST_SIDE. As long as the longest panel.
     """
     factor = min(1.0, LONGEST_SIDE / (panel[0] * len(rows)), LONGEST_SIDE / (panel[1] * len(rows[0])))
     box = tuple(max(2, int(side * factor) // 2 * 2) for side in panel)
-    return video.write(path, _frames(rows, box), fps)
+    return video.write(path, _frames(rows, box), fps, metadata=metadata)
 
 
 def _frames(rows: list[list[Panel]], box: tuple[int, int]) -> Iterator[np.ndarray]:

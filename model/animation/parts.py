@@ -65,6 +65,12 @@ def choose(config: Config, source: str) -> Chosen:
             f"{source} does not say what it was trained with, and {keys} of this config are the embedded "
             "stand-ins: right for models trained on them only. --config paper names the real ones."
         )
+    for key, kind in (("codec_weights", "codec"), ("image_weights", "image"), ("text_weights", "text")):
+        if getattr(encode, kind) != "embedded" and getattr(encode, key) is None:
+            raise SteadyDancerError(
+                f"encode.{key} is not set, and encode.{kind}={getattr(encode, kind)} needs weights.",
+                "Give a local folder or a hub id of Wan 2.1 I2V in diffusers' format.",
+            )
     return Chosen(found, config.clip, encode, config.model, notes)
 
 

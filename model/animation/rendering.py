@@ -71,9 +71,9 @@ def render(
         f"the first is like the picture to {like:.1f} dB."
     )
     if like < LEAST_LIKE:
-        report.note(
-            f"{path.name}: its first frame is unlike the picture ({like:.1f} dB, {LEAST_LIKE:g} expected). The model "
-            "may be too little trained, or the encoders not those that it was trained with."
+        report.note_once(
+            f"A first frame below {LEAST_LIKE:g} dB is unlike the picture. The model may be too little trained, as the "
+            "demo's is, or the encoders not those that it was trained with."
         )
     return size
 
@@ -89,6 +89,7 @@ def _provenance(config: Config, request: Request, parts: Parts, scene: Scene, se
         loras=request.loras,
         inputs=scene.inputs,
         seed=seed,
+        animate=used["animate"],
         settings=config_hash({**used, "encoders": encoders, "prompt": scene.prompt, "people": request.people}),
     )
 

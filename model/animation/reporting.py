@@ -25,11 +25,17 @@ class Report:
 
     def __init__(self, bar: Progress, several: bool, out: TextIO):
         self.bar, self.several, self.out = bar, several, out
-        self.failed, self.anything = [], False
+        self.failed, self.anything, self.told = [], False, set()
 
     def note(self, *texts: str | None, style: str = "yellow") -> None:
         for text in filter(None, texts):
             self.bar.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def note_once(self, text: str) -> None:
+        """The first time only."""
+        if text not in self.told:
+            self.told.add(text)
+            self.note(text)
 
     def made(self, text: str) -> None:
         self.anything = True

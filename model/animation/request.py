@@ -40,13 +40,14 @@ class Request(NamedTuple):
 
         Raises UsageError for what does not go together, and SteadyDancerError where ``out`` cannot be.
         """
+        if self.pairs and (self.images or self.drivings):
+            raise UsageError(
+                "--pair brings its own picture and driving, without --image and --driving.", "Give one or the other."
+            )
         if bool(self.images) != bool(self.drivings):
             raise UsageError("--image and --driving go together.", "Give at least one of each, or --pair.")
-        if bool(self.images) == bool(self.pairs):
-            raise UsageError(
-                "animate takes --image with --driving, or --pair, which brings its own picture and driving.",
-                "Give one or the other.",
-            )
+        if not self.images and not self.pairs:
+            raise UsageError("nothing to animate.", "Give --image and --driving, or --pair.")
         if self.pairs and self.people > 1:
             raise UsageError("--people: a pair's pictures show whom they show.", "Leave it out.")
         for option, given in (
@@ -66,6 +67,7 @@ class Request(NamedTuple):
         if self.out.exists() and self.out.is_dir() != self.several:
             what = "a file, and several videos need a folder" if self.several else "a folder"
             raise SteadyDancerError(f"{self.out} is {what}.", "Choose another --out.")
+        self.refuse_input(self.out)
         folder = self.out if self.several else self.out.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,12 @@ class Request(NamedTuple):
                 pass
         except OSError as error:
             raise SteadyDancerError(f"{folder} cannot be written: {error.strerror}.", "Choose another --out.") from None
+
+    def refuse_input(self, path: Path) -> None:
+        """Raises UsageError where ``path``, which is to be written, is something that was handed in."""
+        given = (*self.images, *self.drivings, *(lora.path for lora in self.loras))
+        if path.resolve() in {each.resolve() for each in given}:
+            raise UsageError(f"{path} is one of the files handed in, and would be replaced.", "Choose another --out.")
 
 
 def lora_of(text: str) -> Lora:

@@ -21,7 +21,6 @@ from model.pose.pair_reading import NumberedPictures, Pair, read_pair
 from model.pose.reading import bounded, frames_shown, people_text, read_picture, read_reference, size_text
 from model.pose.tracks import PoseTrack, read_pose_file
 from model.resolution import TIME, output_size
-from model.windows import spans
 
 SMALLEST_SIDE = 64
 """Of a reference picture, in pixels: below it there is nothing to see of a person."""
@@ -220,8 +219,14 @@ def frames_of(scene: Scene, wanted: int | None, fps: float) -> tuple[int, str | 
 
 def check_windows(frames: int, window: int, overlap: int) -> None:
     """Raises UsageError where no windows of ``window`` frames that share ``overlap`` make ``frames``."""
-    total, slots = ((count - 1) // TIME + 1 for count in (frames, window))
-    spans(total, slots, overlap // TIME + 1)
+    most = window - 1 - TIME
+    if frames > window and overlap > most:
+        raise UsageError(
+            f"animate.overlap={overlap}: windows of {window} frames (clip.frames) can share at most {most}.",
+            f"Use animate.overlap={most} or less."
+            if most
+            else f"Make a video of {window} frames: animate.frames={window}.",
+        )
 
 
 def scene_names(names: list[str]) -> list[str]:

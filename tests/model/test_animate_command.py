@@ -123,11 +123,11 @@ def test_a_picture_and_a_driving_become_a_video_that_says_what_it_is(files, stub
     assert len(shots("new/out.mp4")) == 9, "the length it was trained on"
     assert video.probe("new/out.mp4").fps == 16
     assert "9 frames of 32x48 at 16 fps, seed 3" in shown.out and "dB" in shown.out
-    assert "its first frame is unlike the picture" in shown.err, "the model is untrained"
+    assert "below 20 dB is unlike the picture" in shown.err, "the model is untrained"
     assert "animate.steps=1, animate.precision=fp32, 32x48 pixels" in shown.err
     assert previews == ["out.preview.png"] and [path.name for path in (files / "new").iterdir()] == ["out.mp4"]
     made, before = json.loads(comment("new/out.mp4")), shots(files / "new/out.mp4")
-    assert made["seed"] == 3 and made["model"] == commits.read(checkpoint).id
+    assert made["seed"] == 3 and made["model"] == commits.read(checkpoint).id and made["animate"]["steps"] == 1
     for name, file in (("image", "photo.png"), ("driving", "dance.mp4")):
         assert made[name] == hashlib.sha256((files / file).read_bytes()).hexdigest()
     assert "Not a recording" in made["about"] and {"settings", "code"} <= made.keys()
@@ -160,6 +160,9 @@ def test_several_become_a_folder_with_a_grid_and_what_fails_is_named(files, fake
         "grid.mp4",
         *(f"{name}{seed}.mp4" for name in names for seed in (1, 2)),
     }
+    handed_in = {hashlib.sha256((files / name).read_bytes()).hexdigest() for name in ("photo.png", "dance.mp4")}
+    about = json.loads(comment("many/grid.mp4"))
+    assert about["seeds"] == [1, 2] and handed_in < set(about["inputs"])
     grid = shots("many/grid.mp4")
     assert len(grid) == 9 and grid[0].shape == (3 * 48, 5 * 32, 3)
     panels = grid[8].reshape(3, 48, 5, 32, 3)[:, 12:36, :, 8:24].mean((1, 3))
@@ -285,7 +288,7 @@ def test_an_interruption_promises_nothing(files, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "animate_files", interrupted)
-    assert call("--out", "out.mp4", "--checkpoint", "m") == 130
+    assert call("--image", "photo.png", "--driving", "dance.mp4", "--out", "out.mp4", "--checkpoint", "m") == 130
     told = capsys.readouterr().err
     assert "Interrupted." in told and "continues" not in told
 
@@ -479,13 +482,19 @@ def test_pictures_and_drivings_without_people_are_refused_before_the_model_is_re
         (["--image", "photo.png", "--driving", "dance.mp4", "--seed", 1, "--seed", 1], 2, "--seed: the same"),
         (["--image", "photo.png", "--driving", "dance.mp4", "--seed", 1, "--seed", 2], 2, "need a folder"),
         (["--image", "photo.png", "--driving", "dance.mp4", "--out", "out"], 2, "End the name in .mp4"),
+        (["--image", "photo.png", "--driving", "dance.mp4", "--out", "./dance.mp4"], 2, "would be replaced"),
         (["--image", "photo.png", "--driving", "dance.mp4", "--out", "folder.mp4"], 1, "is a folder"),
         (["--image", "photo.png", "--driving", "dance.mp4", "--out", "/proc/x/out.mp4"], 1, "cannot be written"),
         (["--image", "photo.png", "--driving", "dance.mp4", "animate.frames=50"], 2, "Use 49"),
         (
             ["--image", "photo.png", "--driving", "dance.mp4", "animate.frames=9", "clip.frames=5"],
             2,
-            "animate.overlap",
+            "share at most 0",
+        ),
+        (
+            ["--image", "photo.png", "--driving", "dance.mp4", "animate.frames=13", "clip.frames=9"],
+            2,
+            "Use animate.overlap=4",
         ),
         (["--image", "photo.png", "--driving", "dance.mp4", "animate.text_guidance=.nan"], 2, "animate.text_guidance"),
         (["--image", "photo.png", "--driving", "dance.mp4", "--seed", 2**63], 2, "--seed"),

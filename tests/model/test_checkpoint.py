@@ -237,6 +237,9 @@ def test_open_model_refuses(folder, tmp_path):
         open_model(tmp_path / "stage")
     with pytest.raises(WeightsNotFound, match="does not exist"):
         open_model(tmp_path / "nowhere")
+    (tmp_path / "stage").rename(tmp_path / "stage2")
+    with pytest.raises(WrongCheckpoint, match="is a work folder.*\n.*stage2"):
+        open_model(tmp_path)
 
 
 def test_a_file_in_the_way_is_told(model, tmp_path):
