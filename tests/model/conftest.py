@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from animating import checkpoint, fake, files, stub  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")
