@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from infra.commits import Commit, find, read, verify
 from infra.errors import SteadyDancerError
+from infra.outbox import Outbox
 from infra.schema import Config
 from infra.workspace import Workspace, claim
 
@@ -63,6 +64,10 @@ def run_chain(config: Config, steps: Iterable[Step], console: Console | None = N
             if step.show is not None:
                 _function(step.show)(commit, console)
             commits.append(commit)
+        if tracking is None and Outbox(workspace.folder).count():
+            from infra.tracking import deliver_waiting
+
+            deliver_waiting(config, workspace, console)
         _print_places(commits, config, workspace, console)
     return commits
 
@@ -87,7 +92,7 @@ def _start(config: Config, workspace: Workspace, running: ExitStack, console: Co
     from infra.tracking import Tracking
 
     with console.status("starting MLflow and Ray"):
-        tracking = Tracking(config, workspace)
+        tracking = Tracking(config, workspace, console)
         chain_run = running.enter_context(tracking.chain())
         running.enter_context(session(config.resources, workspace))
     return tracking, chain_run

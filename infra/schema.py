@@ -36,6 +36,13 @@ class Tracking(Section):
 
     uri: str | None = Field(None, json_schema_extra=OPERATIONAL)
     experiment: str = Field("steadydancer", json_schema_extra=OPERATIONAL)
+    tags: dict[str, str] = Field(default={}, description="of every run of this chain", json_schema_extra=OPERATIONAL)
+    system_metrics_s: float = Field(
+        10.0,
+        ge=0,
+        description="seconds from one sample of this machine's load to the next; 0: none",
+        json_schema_extra=OPERATIONAL,
+    )
 
 
 class Sample(Section):
@@ -171,29 +178,85 @@ class Stage(Section):
     objective: Literal["action_supervision", "condition_distillation", "motion_discontinuity"]
     steps: Positive
     lr: float = Field(gt=0)
-    trainable: Literal["lora", "full"]
+    new_lr: float | None = Field(None, gt=0, description="of the parts that SteadyDancer adds; none: lr")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="after the warm-up; cosine: down to nothing"
+    )
+    warmup_steps: int = Field(0, ge=0)
+    trainable: Literal["lora", "full"] = Field(description="lora: on Wan's blocks, beside the new parts in full")
     lora_rank: Positive = 128
     lora_alpha: Positive = 128
+    patch_embedding: bool = Field(False, description="lora: the base's own patch embedding is trained too")
     weight_decay: float = Field(0.01, ge=0)
     text_dropout: Probability = 0.1
     pose_dropout: Probability = 0.1
+    timestep_sampling: Literal["uniform", "logit_normal"] = "uniform"
     timestep_shift: float = Field(5.0, gt=0)
+    loss_weighting: Literal["none", "bell"] = Field("none", description="by timestep; bell: exp(-2 ((t-500)/1000)^2)")
+    distillation: Literal["decoupled", "normal"] = Field(
+        "decoupled",
+        description="what is held to the teacher: the velocity without conditions, or (the ablation) the one with",
+    )
+    unconditional: Literal["pose", "pose_and_text"] = Field(
+        "pose", description="what the velocity without conditions lacks"
+    )
     distill_weight: float = Field(1.0, ge=0)
     pose_simulation: Probability = 0.0
 
 
 class Train(Section):
-    workers: Positive = Field(8, description="processes, one per GPU (or per core on CPU)")
-    zero: Literal[1, 2, 3] = 3
+    batch: Positive = Field(8, description="clips of an optimizer step, over all workers")
+    micro_batch: Positive = Field(1, description="clips that a worker takes at once; all of one size")
+    workers: Positive = Field(
+        8, description="processes, one per GPU (or per core on CPU)", json_schema_extra=OPERATIONAL
+    )
+    zero: Literal[1, 2, 3] = Field(3, json_schema_extra=OPERATIONAL)
     precision: Literal["fp32", "bf16"] = "bf16"
-    accumulation: Positive = 1
+    offload: Literal["none", "optimizer", "parameters"] = Field(
+        "none",
+        description="what waits in host memory: nothing; the optimizer's state; the weights too (ZeRO-3)",
+        json_schema_extra=OPERATIONAL,
+    )
+    recompute: Literal["none", "attention", "full"] = Field(
+        "full",
+        description="what the backward pass computes anew: nothing; all of a block but its attention; whole blocks",
+        json_schema_extra=OPERATIONAL,
+    )
+    betas: tuple[Probability, Probability] = Field((0.9, 0.999), strict=False)
     clip_norm: float = Field(1.0, gt=0)
-    warmup_steps: int = Field(0, ge=0)
-    gradient_checkpointing: bool = True
+    data: Literal["encoded", "raw"] = Field(
+        "encoded", description="raw: the dataset's clips, encoded when they are read"
+    )
+    encoded: str | None = Field(
+        None, description="an encoded dataset made elsewhere; none: the work folder's", json_schema_extra=OPERATIONAL
+    )
+    start_from: str | None = Field(
+        None,
+        description="a checkpoint made elsewhere, in the place of the work folder's own stage of its number",
+        json_schema_extra=OPERATIONAL,
+    )
+    prefetch: int = Field(2, ge=0, description="steps that clips are read ahead", json_schema_extra=OPERATIONAL)
+    max_unreadable: int = Field(
+        10, ge=0, description="clips that cannot be read, left out", json_schema_extra=OPERATIONAL
+    )
+    max_skipped: int = Field(
+        20, ge=0, description="steps not taken, their gradient being no number", json_schema_extra=OPERATIONAL
+    )
+    roll_back_after: Positive = Field(
+        3, description="such steps in a row, which lead back to the last checkpoint", json_schema_extra=OPERATIONAL
+    )
+    validate_every: Positive | None = Field(None, description="steps; none: at the ends", json_schema_extra=OPERATIONAL)
+    validation_clips: Positive = 2
+    preview_every: Positive | None = Field(
+        None,
+        description="steps from one video of held-out clips to the next, made beside the training",
+        json_schema_extra=OPERATIONAL,
+    )
     checkpoint_every: Positive = Field(500, description="steps", json_schema_extra=OPERATIONAL)
     keep_checkpoints: Positive = Field(2, json_schema_extra=OPERATIONAL)
     max_failures: int = Field(2, ge=0, description="worker deaths survived per stage", json_schema_extra=OPERATIONAL)
     timeout_s: Positive = Field(1800, description="of one collective", json_schema_extra=OPERATIONAL)
+    plan: bool = Field(True, description="refuse what the plan says cannot fit", json_schema_extra=OPERATIONAL)
     stages: list[Stage] = Field(min_length=3, max_length=3)
 
 

@@ -1,99 +1,122 @@
-"""MLflow: one parent run per chain, one child run per step; a restarted step continues its run."""
+"""MLflow: one parent run per chain, one child run per step; a restarted step continues its run.
 
-import logging
-from collections.abc import Iterator, Mapping
+What runs log goes to the outbox of the work folder, and from there to MLflow (:mod:`infra.delivery`): no work waits for
+a server, and one that goes away is told later.
+"""
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
 
 from infra import storage
 from infra.commits import COMMIT_FILE, Commit
 from infra.config import dump
+from infra.delivery import Delivery
 from infra.errors import SteadyDancerError
+from infra.mlflow_store import Away, Store
+from infra.outbox import Journal, Outbox
 from infra.schema import Config
+from infra.system_metrics import sampled
 from infra.workspace import Workspace
 
-CHAIN_TAG, STEP_TAG = "steadydancer.chain", "steadydancer.step"
-_BATCH = 100  # what one MLflow request may hold of params
+_PARAM_CHARACTERS = 6000
 
 
 @dataclass(frozen=True)
 class StepRun:
-    """One MLflow run. Cheap to send to a worker process, which talks to the same run."""
+    """One MLflow run. Cheap to send to a worker process, on any node that has the work folder.
 
-    tracking_uri: str
-    run_id: str
+    Every method returns once it has written to the work folder, and raises SteadyDancerError if that takes nothing.
+    """
 
-    @cached_property
-    def client(self):
-        return _client(self.tracking_uri)
-
-    def __getstate__(self):
-        return {"tracking_uri": self.tracking_uri, "run_id": self.run_id}
+    journal: Journal
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        from mlflow.entities import Metric
-        from mlflow.utils.time import get_current_time_millis
-
-        now = get_current_time_millis()
-        batch = [Metric(name, float(value), now, step or 0) for name, value in metrics.items()]
-        for start in range(0, len(batch), 1000):
-            self.client.log_batch(self.run_id, metrics=batch[start : start + 1000])
+        """MLflow keeps NaN as it is, and of infinity the largest number of its sign."""
+        self.journal.append("metrics", {name: float(value) for name, value in metrics.items()}, step or 0)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Parameters not logged before; MLflow forbids changing one, so a continued run keeps the first value."""
-        from mlflow.entities import Param
-
-        known = self.client.get_run(self.run_id).data.params
-        batch = [Param(name, str(value)[:6000]) for name, value in params.items() if name not in known]
-        for start in range(0, len(batch), _BATCH):
-            self.client.log_batch(self.run_id, params=batch[start : start + _BATCH])
+        """MLflow forbids changing one, so a continued run keeps the first value."""
+        self.journal.append("params", {name: str(value)[:_PARAM_CHARACTERS] for name, value in params.items()})
 
     def log_artifact(self, path: Path | str, folder: str | None = None) -> None:
-        self.client.log_artifact(self.run_id, str(path), folder)
+        """A file as it is now: it may change or go at once. ``folder`` is its place in the run.
+
+        Raises ValueError for a folder that is not below the run's own.
+        """
+        if folder is not None and (folder != posixpath.normpath(folder) or folder.startswith(("/", ".."))):
+            raise ValueError(f"{folder!r} is no folder of a run")
+        self.journal.append("artifact", {"file": self.journal.keep(Path(path)), "folder": folder})
+
+    def log_text(self, text: str, name: str) -> None:
+        """A text as the file ``name`` of the run."""
+        self.journal.append("artifact", {"file": self.journal.keep_text(text, name), "folder": None})
+
+    def log_input(self, kind: str, digest: str, uri: str) -> None:
+        """A committed artifact that this run reads: MLflow lists it among its datasets."""
+        self.journal.append("inputs", {"name": kind, "digest": digest[:36], "uri": uri})
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        for name, value in tags.items():
-            self.client.set_tag(self.run_id, name, str(value))
+        self.journal.append("tags", {name: str(value) for name, value in tags.items()})
 
 
 class Tracking:
-    """The runs of one work folder."""
+    """The runs of one work folder. What becomes of MLflow meanwhile is printed on ``console``.
 
-    def __init__(self, config: Config, workspace: Workspace):
+    Raises SteadyDancerError if MLflow cannot be used: nothing was computed yet that would be lost.
+    """
+
+    def __init__(self, config: Config, workspace: Workspace, console: Console | None = None):
         self.uri = config.tracking.uri or f"sqlite:///{workspace.mlflow_db}"
         self._config, self._workspace = config, workspace
-        self.client = _client(self.uri)
-        with _reachable(self.uri):
-            self._experiment = self._experiment_id()
+        self._say = _sayer(console or Console())
+        self._outbox = Outbox(workspace.folder)
+        with self._reachable():
+            store = Store(self.uri, config.tracking.experiment, workspace.chain_id, self._outbox, _artifacts(self.uri))
+            store.experiment_id()
+        self.delivery = Delivery(self._outbox, store, self._say)
 
     @contextmanager
     def chain(self) -> Iterator[StepRun]:
         """The parent run of this work folder."""
         folder = self._workspace.folder
-        run = self._open("chain", run_name=folder.name, tags={"steadydancer.work": str(folder)})
-        with self._ended(run):
-            self.client.log_text(run.run_id, dump(self._config), "config.yaml")
+        run = self._open("chain", folder.name, None, {"steadydancer.work": str(folder)})
+        run.log_text(dump(self._config), "config.yaml")
+        with self._reachable():  # its store of files too, which may be another
+            self.delivery.deliver(run.journal)
+        with self.delivery, self._running(run):
             yield run
 
     @contextmanager
     def step(self, name: str, parent: StepRun) -> Iterator[StepRun]:
         """The child run of one step; ends as finished, failed or killed."""
-        run = self._open(name, run_name=name, tags={"mlflow.parentRunId": parent.run_id})
-        with self._ended(run):
-            yield run
+        run = self._open(name, name, parent)
+        every, began = self._config.tracking.system_metrics_s, next(run.journal.entries()).time / 1000
+        try:
+            with self._running(run), sampled(run, every, self._say, began):
+                yield run
+        finally:
+            self.delivery.flush()
 
     def repair(self, name: str, parent: StepRun, commit: Commit) -> None:
         """Ends the run of a step that was killed after its commit and before its run was told."""
-        run = self._open(name, run_name=name, tags={"mlflow.parentRunId": parent.run_id})
-        with self._ended(run):
-            if "steadydancer.commit" not in self.client.get_run(run.run_id).data.tags:
-                self.record(run, commit)
+        told, status = False, None
+        for entry in self._outbox.journal(name).entries():
+            told |= entry.kind == "tags" and entry.values.get("steadydancer.commit") == commit.id
+            status = entry.values["status"] if entry.kind == "status" else status
+        if not told or status != "FINISHED":
+            run = self._open(name, name, parent)
+            self.record(run, commit)
+            run.journal.append("status", {"status": "FINISHED"})
 
     def record(self, run: StepRun, commit: Commit) -> None:
-        """Ties a run to the artifact it made."""
+        """Ties a run to the artifact it made, and to those it was made from."""
         run.set_tags(
             {
                 "steadydancer.commit": commit.id,
@@ -104,27 +127,30 @@ class Tracking:
                 **{f"steadydancer.parent.{i}": f"{p.kind} {p.id}" for i, p in enumerate(commit.parents)},
             }
         )
+        for parent in commit.parents:
+            run.log_input(parent.kind, parent.id, commit.parent_uri(parent))
         filesystem, root = storage.opened(commit.uri)
         with storage.told(commit.uri):
             record = filesystem.cat_file(f"{root.rstrip('/')}/{COMMIT_FILE}").decode()
-        self.client.log_text(run.run_id, record, COMMIT_FILE)
+        run.log_text(record, COMMIT_FILE)
 
-    def _open(self, step: str, run_name: str, tags: dict[str, str]) -> StepRun:
-        chain = self._workspace.chain_id
-        with _reachable(self.uri):
-            found = self.client.search_runs(
-                [self._experiment], f"tags.`{CHAIN_TAG}` = '{chain}' and tags.`{STEP_TAG}` = '{step}'", max_results=1
-            )
-            if found:
-                run_id = found[0].info.run_id
-                self.client.update_run(run_id, status="RUNNING")
-            else:
-                tags = {**tags, CHAIN_TAG: chain, STEP_TAG: step}
-                run_id = self.client.create_run(self._experiment, tags=tags, run_name=run_name).info.run_id
-        return StepRun(self.uri, run_id)
+    def _open(self, name: str, run_name: str, parent: StepRun | None, tags: Mapping[str, str] | None = None) -> StepRun:
+        run = StepRun(self._outbox.journal(name))
+        run.journal.append(
+            "run",
+            {
+                "name": run_name,
+                "parent": parent and parent.journal.name,
+                "tags": {**self._config.tracking.tags, **(tags or {})},
+            },
+        )
+        return run
 
     @contextmanager
-    def _ended(self, run: StepRun) -> Iterator[None]:
+    def _running(self, run: StepRun) -> Iterator[None]:
+        attempts = sum(e.kind == "status" and e.values["status"] == "RUNNING" for e in run.journal.entries())
+        run.journal.append("status", {"status": "RUNNING"})
+        run.set_tags({"steadydancer.attempt": attempts + 1})
         status = "FAILED"
         try:
             yield
@@ -133,34 +159,33 @@ class Tracking:
             status = "KILLED"
             raise
         finally:
-            self.client.set_terminated(run.run_id, status)
+            run.journal.append("status", {"status": status})
 
-    def _experiment_id(self) -> str:
-        name = self._config.tracking.experiment
-        if (found := self.client.get_experiment_by_name(name)) is not None:
-            return found.experiment_id
-        local = self._config.tracking.uri is None
-        location = (self._workspace.folder / "mlartifacts").as_uri() if local else None
-        return self.client.create_experiment(name, artifact_location=location)
-
-
-def _client(uri: str):
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    with _reachable(uri):
-        return MlflowClient(uri)
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except Away as error:
+            raise SteadyDancerError(
+                f"MLflow at {self.uri} cannot be used: {error}",
+                "Start the server, correct tracking.uri, or leave it out to track in the work folder.",
+            ) from error
 
 
-@contextmanager
-def _reachable(uri: str) -> Iterator[None]:
-    import requests
-    from mlflow.exceptions import MlflowException
+def _artifacts(uri: str) -> Path | None:
+    """Where files of runs go: beside a store in a local file; None: where the server says."""
+    return Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" if uri.startswith("sqlite:///") else None
 
+
+def deliver_waiting(config: Config, workspace: Workspace, console: Console) -> None:
+    """Tells MLflow what an earlier command on this work folder could not; where it is still away, says so."""
     try:
-        yield
-    except (MlflowException, requests.RequestException, OSError) as error:
-        raise SteadyDancerError(
-            f"MLflow at {uri} cannot be used: {str(error).splitlines()[0][:300]}",
-            "Start the server, correct tracking.uri, or leave it out to track in the work folder.",
-        ) from error
+        with Tracking(config, workspace, console).delivery:
+            pass
+    except SteadyDancerError as error:
+        outbox = Outbox(workspace.folder)
+        _sayer(console)(f"{error}\n{outbox.count()} entries for it still wait in {outbox.folder}.")
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True, highlight=False)

@@ -36,8 +36,8 @@ def purge_sources(work: Workspace, rows: Iterable[Row], holders: Iterable[Commit
 
 
 def reports(work: Workspace) -> list[Path]:
-    """Reports of datasets as MLflow keeps them in the work folder: each run's, with pictures and names."""
-    return sorted((work.folder / "mlartifacts").glob("**/report.html"))
+    """Reports of datasets as MLflow keeps them, or will, in the work folder: each run's, with pictures and names."""
+    return sorted(page for place in ("mlartifacts", "outbox") for page in (work.folder / place).glob("**/report.html"))
 
 
 def _whose(identity: str) -> str:
