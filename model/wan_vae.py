@@ -3,6 +3,7 @@
 Shapes: B batch, C channels, T frames or latent frames, H W height and width (pixels or latent).
 """
 
+import threading
 from functools import cached_property
 from math import ceil
 from typing import Self
@@ -48,6 +49,7 @@ class WanVAE:
                 "Give the VAE of Wan 2.1 (Wan 2.2 5B has another).",
             )
         self._folder, self._vae, self._tiling = folder, vae.eval().requires_grad_(False), tiling
+        self._at_work = threading.Lock()  # it keeps what it is at in itself, and clips may be read ahead in a thread
         self._mean, self._std = (
             torch.tensor(values).view(1, CHANNELS, 1, 1, 1)
             for values in (vae.config.latents_mean, vae.config.latents_std)
@@ -65,20 +67,22 @@ class WanVAE:
     @torch.no_grad()
     def encode(self, video_BCTHW: Tensor) -> Tensor:
         check_video(video_BCTHW)
-        self._tile(*video_BCTHW.shape[3:])
-        try:
-            mean_BCTHW = self._vae.encode(video_BCTHW.to(self._mean)).latent_dist.mode()
-        finally:
-            self._vae.clear_cache()  # an encode that ran out of memory would keep it
+        with self._at_work:
+            self._tile(*video_BCTHW.shape[3:])
+            try:
+                mean_BCTHW = self._vae.encode(video_BCTHW.to(self._mean)).latent_dist.mode()
+            finally:
+                self._vae.clear_cache()  # an encode that ran out of memory would keep it
         return (mean_BCTHW - self._mean) / self._std
 
     @torch.no_grad()
     def decode(self, latent_BCTHW: Tensor) -> Tensor:
-        self._tile(*(SPACE * side for side in latent_BCTHW.shape[3:]))
-        try:
-            return self._vae.decode(latent_BCTHW.to(self._mean) * self._std + self._mean).sample
-        finally:
-            self._vae.clear_cache()
+        with self._at_work:
+            self._tile(*(SPACE * side for side in latent_BCTHW.shape[3:]))
+            try:
+                return self._vae.decode(latent_BCTHW.to(self._mean) * self._std + self._mean).sample
+            finally:
+                self._vae.clear_cache()
 
     def _tile(self, height: int, width: int) -> None:
         if self._tiling:

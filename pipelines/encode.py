@@ -85,30 +85,41 @@ class EncodeClip(Stage):
         return super().settings() | {"encoders": self.encoders.settings}
 
     def __call__(self, row: Row) -> Row:
-        import torch
         from safetensors.torch import save_file
 
-        from model.inputs import encode_image, encode_pose, to_signed
-
         encoders = self.encoders.get()
-        images, track, size = row["images"], row["track"], bucket_size(row["bucket"])
-        with torch.no_grad():
-            text, null_text = encoders.text([row["text"], ""])
-            image = encode_image(encoders, images[0], len(images), size)
-            pose = encode_pose(encoders, track, size, size)
-            tensors = {
-                "latent": encoders.codec.encode(to_signed(images).transpose(0, 1)[None])[0],
-                "pose_latent": pose.latent_BCTHW[0],
-                "image_latent": image.latent_BCTHW[0],
-                "clip_image": image.clip_BND[0],
-                "clip_pose": pose.clip_BND[0],
-                "text": text,
-                "keypoints": torch.from_numpy(track.keypoints),
-                "scores": torch.from_numpy(track.scores),
-            }
-        save_file({name: _stored(tensor) for name, tensor in tensors.items()}, row["folder"] / FEATURES)
-        save_file({"text": _stored(null_text)}, row["folder"] / NULL_TEXT)
+        size = bucket_size(row["bucket"])
+        tensors, null_text = encode_clip(encoders, row["images"], row["track"], row["text"], size)
+        save_file(tensors, row["folder"] / FEATURES)
+        save_file({"text": null_text}, row["folder"] / NULL_TEXT)
         return {"encoders": encoders.ids}
+
+
+def encode_clip(
+    encoders: Any, images: np.ndarray, track: PoseTrack, text: str, size: tuple[int, int]
+) -> tuple[dict[str, Any], Any]:
+    """The tensors that EncodeClip stores of a clip of ``size`` (height, width), float32 on the CPU, and (L, dim) of the
+    empty caption.
+    """
+    import torch
+
+    from model.inputs import encode_image, encode_pose, to_signed
+
+    with torch.no_grad():
+        caption, null_text = encoders.text([text, ""])
+        image = encode_image(encoders, images[0], len(images), size)
+        pose = encode_pose(encoders, track, size, size)
+        tensors = {
+            "latent": encoders.codec.encode(to_signed(images).transpose(0, 1)[None])[0],
+            "pose_latent": pose.latent_BCTHW[0],
+            "image_latent": image.latent_BCTHW[0],
+            "clip_image": image.clip_BND[0],
+            "clip_pose": pose.clip_BND[0],
+            "text": caption,
+            "keypoints": torch.from_numpy(track.keypoints),
+            "scores": torch.from_numpy(track.scores),
+        }
+    return {name: _stored(tensor) for name, tensor in tensors.items()}, _stored(null_text)
 
 
 def _stored(tensor: Any) -> Any:

@@ -6,9 +6,13 @@ stage from 0 over all epochs and workers; a global batch of B samples takes the 
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
+
+from infra.schema import Stage
 
 T_STARS = (2, 3, 4)
 """Where the jump of Pose Simulation may come from (specification 6.1)."""
@@ -46,15 +50,6 @@ class Randomness:
         """Seeds the adapters' first weights."""
         return self._key("weights", 0) % 2**63
 
-    def order(self, epoch: int, samples: int) -> np.ndarray:
-        """The permutation of ``range(samples)`` that an epoch walks."""
-        return self._generator("order", epoch).permutation(samples)
-
-    def sample(self, index: int, samples: int) -> int:
-        """The row of the data set that global sample ``index`` reads."""
-        epoch, position = divmod(index, samples)
-        return int(self.order(epoch, samples)[position])
-
     def draws(
         self,
         index: int,
@@ -71,8 +66,8 @@ class Randomness:
         parts of [0, 1), which sample takes which part being a permutation drawn for the batch.
         """
         batch, position = divmod(index, global_batch)
-        part = self._generator(f"{purpose}/strata", batch).permutation(global_batch)[position]
-        within, text, pose, simulate, t_star = self._generator(f"{purpose}/sample", index).random(5)
+        part = self.generator(f"{purpose}/strata", batch).permutation(global_batch)[position]
+        within, text, pose, simulate, t_star = self.generator(f"{purpose}/sample", index).random(5)
         return Draws(
             quantile=float((part + within) / global_batch),
             noise_key=self._key(f"{purpose}/noise", index),
@@ -82,12 +77,24 @@ class Randomness:
             layer_seed=self._key(f"{purpose}/layers", index) % 2**63,
         )
 
-    def _generator(self, purpose: str, index: int) -> np.random.Generator:
+    def generator(self, purpose: str, index: int) -> np.random.Generator:
+        """The generator of draw ``index`` of a purpose, always new and always the same."""
         return np.random.Generator(np.random.Philox(key=self._key(purpose, index)))
 
     def _key(self, purpose: str, index: int) -> int:
         text = f"{self.seed}/{self.stage}/{purpose}/{index}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+
+
+def sigma_of(quantile: float, stage: Stage) -> float:
+    """Noise level in [0, 1] at ``quantile`` (0..1) of the stage's timestep sampling.
+
+    ``uniform``, or ``logit_normal``: the sigmoid of a standard normal, whose middle is drawn more often (specification
+    6.2). Both are then shifted, see :func:`shifted_sigma`.
+    """
+    if stage.timestep_sampling == "logit_normal" and 0 < quantile < 1:
+        quantile = 1 / (1 + math.exp(-NormalDist().inv_cdf(quantile)))
+    return shifted_sigma(quantile, stage.timestep_shift)
 
 
 def shifted_sigma(quantile: float, shift: float) -> float:

@@ -18,17 +18,23 @@ META = {"encoders": {"codec": "block-dct-1", "image": "patches-1-48", "text": "w
 FRAMES, HEIGHT, WIDTH = 9, 64, 48
 
 
-def write_encoded(folder: Path, clips: int = 5, **changed) -> commits.Commit:
-    """``clips`` encoded clips of 9 frames of 48x64 pixels in two shards; the last one is held out."""
+def write_encoded(folder: Path, clips: int = 5, buckets=((HEIGHT, WIDTH),), **changed) -> commits.Commit:
+    """``clips`` encoded clips of 9 frames in two shards, of the (height, width) of ``buckets`` by turns.
+
+    The last one is held out. ``changed``: a tensor's name and the shape, or the array, that every clip has instead.
+    """
     from safetensors.numpy import save, save_file
 
     random = np.random.default_rng(7)
-    t, h, w = (FRAMES - 1) // 4 + 1, HEIGHT // 8, WIDTH // 8
-    body = np.stack(np.meshgrid(np.linspace(8, WIDTH - 8, 19), np.linspace(6, HEIGHT - 6, 7)), -1).reshape(133, 2)
-    with commits.write(folder, "encoded", config={"encode": {"codec": "embedded"}}, meta=META) as draft:
+    settings = {"encode": {"codec": "embedded"}, "model": {"size": "tiny"}}
+    with commits.write(folder, "encoded", config=settings, meta=META) as draft:
         (draft / "shards").mkdir()
         rows = []
         for number in range(clips):
+            height, width = buckets[number % len(buckets)]
+            t, h, w = (FRAMES - 1) // 4 + 1, height // 8, width // 8
+            grid = np.meshgrid(np.linspace(8, width - 8, 19), np.linspace(6, height - 6, 7))
+            body = np.stack(grid, -1).reshape(133, 2)
             shapes = {
                 "latent": (16, t, h, w),
                 "pose_latent": (16, t, h, w),
@@ -36,11 +42,13 @@ def write_encoded(folder: Path, clips: int = 5, **changed) -> commits.Commit:
                 "clip_image": (257, 48),
                 "clip_pose": (257, 48),
                 "text": (5, 32),
-            } | changed
+            }
+            shapes |= {name: shape for name, shape in changed.items() if isinstance(shape, tuple)}
             tensors = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
             walk = np.cumsum(random.normal(0, 1, (FRAMES, 1, 2)), axis=0)
             tensors["keypoints"] = (body + walk).astype(np.float32)
             tensors["scores"] = np.ones((FRAMES, 133), np.float32)
+            tensors |= {name: array for name, array in changed.items() if not isinstance(array, tuple)}
             name, data = f"clip{number}", save(tensors)
             shard = draft / "shards" / f"{number % 2:05d}.tar"
             with tarfile.open(shard, "a") as tar:
@@ -55,7 +63,9 @@ def write_encoded(folder: Path, clips: int = 5, **changed) -> commits.Commit:
                     "shard": shard.name,
                     "offset": offset,
                     "bytes": len(data),
-                    "bucket": f"{WIDTH}x{HEIGHT}",
+                    "bucket": f"{height}x{width}",
+                    "frames": FRAMES,
+                    "fps": 16.0,
                     "source": "noise",
                     "split": "val" if number == clips - 1 else "train",
                 }
