@@ -61,6 +61,8 @@ def find_model(source: str | Path) -> Found:
         if commit.kind not in _KINDS:
             raise SteadyDancerError(f"{source} is a {commit.kind}, not a checkpoint.", "Give a stage's folder.")
         path = commit.path / "model"
+        if not path.is_dir():
+            raise SteadyDancerError(f"{source} holds no model.", "If it is an exported LoRA, give it with --lora.")
     elif not path.is_file():
         path = _folder(path, str(source))
     if commit is None:
@@ -117,7 +119,9 @@ def load_base(
     return model.to(device).eval()
 
 
-def build_model(settings: schema.Model, seed: int) -> SteadyDancerTransformer:
+def build_model(
+    settings: schema.Model, seed: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> SteadyDancerTransformer:
     """The untrained model of a config: started from the base, unless ``settings.base`` holds SteadyDancer itself.
 
     Raises SteadyDancerError where the base is not found or has another size than ``settings.size``.
@@ -127,20 +131,20 @@ def build_model(settings: schema.Model, seed: int) -> SteadyDancerTransformer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = SteadyDancerTransformer(**config)
-        model = init_from_base(model, build_base(settings, seed))
+        model = cast(init_from_base(model, build_base(settings, seed)), dtype)
     else:
         folder = _base_folder(settings)
         if any(name.startswith(NEW_PARTS) for name in stored_tensors(folder)):
             log.info("%s is a SteadyDancer checkpoint; it is taken as it is", folder)
-            return load_model(folder)
+            return load_model(folder, dtype, device)
         # Straight into place: a model of its own for the base would be another 66 GB of a 14B.
         model = _empty(SteadyDancerTransformer, folder)
         for part, module in new_parts(config, seed).items():
             setattr(model, part, module)
-        _fill(model, folder, torch.float32, "cpu", kind=BASE)
-        init_patch_embeddings(model)
+        _fill(model, folder, dtype, device, kind=BASE)
+        init_patch_embeddings(cast(model.to(device), dtype))
     log.info("the new parts of SteadyDancer are initialised from the base: %s", ", ".join(NEW_PARTS))
-    return model.eval()
+    return model.to(device).eval()
 
 
 def build_base(

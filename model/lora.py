@@ -51,6 +51,8 @@ _KINDS = {
     ".set_weight": "value",
 }
 _SHOWN = 20
+_PATCHES = "patch_embedding."
+"""Wan's own, which a LoRA stage may train in full as it does the new parts."""
 
 
 class WrongLora(SteadyDancerError):
@@ -64,7 +66,7 @@ def save_lora(
     naming: Literal["peft", "comfyui"] = "peft",
     alpha: float | None = None,
 ) -> Path:
-    """Writes adapters and fully trained new parts as a LoRA: a folder for ``peft``, a .safetensors for ``comfyui``.
+    """Writes adapters and fully trained parts as a LoRA: a folder for ``peft``, a .safetensors for ``comfyui``.
 
     ``trained`` is a model with the adapter that a LoRA stage gives it, or the trained tensors by that model's names;
     these need the stage's ``alpha``. Tensors keep their types. Raises SteadyDancerError for tensors of the base, which
@@ -74,17 +76,21 @@ def save_lora(
     if isinstance(trained, nn.Module):
         if alpha is None and "default" in getattr(trained, "peft_config", {}):
             alpha = trained.peft_config["default"].lora_alpha
-        trained = {n: p for n, p in trained.named_parameters() if _ADAPTER.match(n) or n.startswith(NEW_PARTS)}
+        trained = {
+            n: p
+            for n, p in trained.named_parameters()
+            if _ADAPTER.match(n) or n.startswith(NEW_PARTS) or (p.requires_grad and n.startswith(_PATCHES))
+        }
     layers: dict[str, dict[str, Tensor]] = defaultdict(dict)
     values, strangers = {}, []
     for name, tensor in trained.items():
         tensor = tensor.detach().cpu().contiguous()
         if match := _ADAPTER.match(name):
             layers[match["layer"]][match["side"]] = tensor
-        elif name.startswith(NEW_PARTS):
+        elif name.startswith((*NEW_PARTS, _PATCHES)):
             values[name] = tensor
         else:
-            strangers.append(f"{name}: neither of an adapter nor of a new part")
+            strangers.append(f"{name}: neither of an adapter nor of a part trained in full")
     strangers += [f"{name}: half of an adapter" for name, sides in layers.items() if len(sides) < 2]
     if strangers or not layers:
         raise SteadyDancerError(
