@@ -1,25 +1,41 @@
-"""Checkpoints of a stage in progress: DeepSpeed's files and the history so far, as committed artifacts.
+"""Checkpoints of a stage in progress, as committed artifacts.
 
-All ranks write into one uncommitted folder, which then becomes ``step-000123`` as a whole or not at all. What is read
-back is the newest that belongs to this stage and whose every file still has its hash.
+A checkpoint holds every trained parameter whole, by its name, and never a frozen one: ``trained-*.safetensors`` (fp32
+values), ``moments-*.safetensors`` (Adam's) and ``progress.json``. So it can be read by any number of workers under any
+ZeRO stage, hashed file by file, and opened without running code of it. All ranks write into one uncommitted folder,
+which then becomes ``step-000123`` as a whole or not at all. What is read back is the newest that belongs to this stage
+and whose every file still has its hash.
+
+The weights are copied to host memory while training waits; writing, hashing and committing go on beside it.
 """
 
 import json
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from infra import commits
 from infra.commits import Commit
-from infra.errors import CorruptArtifact
+from infra.errors import CorruptArtifact, SteadyDancerError
+from training import zero_state
 
-TAG = "state"
 KIND = "train_state"
 PATTERN = "step-*"
+TRAINED, MOMENTS, PROGRESS = "trained", "moments", "progress.json"
+_POLL_S = 0.02
+
+
+class NotSaved(SteadyDancerError):
+    """A checkpoint could not be written. The ones before it are there still."""
 
 
 @dataclass
@@ -27,19 +43,39 @@ class Progress:
     """What a run has seen, beside the weights."""
 
     step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    """One row per step: loss, its parts, learning rate, gradient norm."""
-    validation: dict[str, dict[str, float]] = field(default_factory=dict)
-    """``start`` and ``end`` -> loss and parts at fixed noise."""
+    optimizer_steps: int = 0
+    """Without those that were skipped."""
+    history: list[dict] = field(default_factory=list)
+    """One row per step: clips, loss, its parts, learning rate, gradient norm, whether it was applied."""
+    validation: list[dict[str, float]] = field(default_factory=list)
+    """One row per validation: step, loss and parts at fixed noise, and the loss at each quantile of the timesteps."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Clip -> why it was left out."""
+    rolled_back: list[list[int]] = field(default_factory=list)
+    """[from, to]: steps whose work was given up, their clips passed over."""
+
+    @property
+    def skipped(self) -> int:
+        """Steps that were not taken, their gradient being no number."""
+        return sum(not row["applied"] for row in self.history)
 
 
 class Checkpoints:
     """The checkpoints of one stage under ``folder``, for the run identified by ``config`` and ``parents``."""
 
     def __init__(
-        self, folder: Path, config: dict, parents: Iterable[Commit], keep: int, say: Callable[[str], None] = print
+        self,
+        folder: Path,
+        config: dict,
+        parents: Iterable[Commit],
+        keep: int,
+        say: Callable[[str], None] = print,
+        timeout_s: float = 1800,
     ):
         self.folder, self.config, self.parents, self.keep, self.say = folder, config, tuple(parents), keep, say
+        self.timeout_s = timeout_s
+        self._writing: threading.Thread | None = None
+        self._fault: str | None = None
 
     def newest(self) -> Commit | None:
         """The newest valid checkpoint. Damaged and foreign ones are passed over, and said so."""
@@ -54,25 +90,96 @@ class Checkpoints:
             self.say(f"Checkpoint {path.name} is passed over: it is of another config or other parents.")
         return None
 
-    def load(self, engine, commit: Commit, partial: bool) -> Progress:
-        """Restores weights and optimizer into ``engine`` on every rank; ``partial`` for one without frozen weights."""
-        engine.load_checkpoint(str(commit.path / "deepspeed"), tag=TAG, load_module_strict=not partial)
-        return Progress(**json.loads((commit.path / "progress.json").read_text()))
+    def load(self, engine, commit: Commit) -> Progress:
+        """Restores weights and optimizer on every rank.
 
-    def save(self, engine, progress: Progress, partial: bool) -> None:
-        """Writes and commits a checkpoint; called by all ranks together. ``partial`` leaves frozen weights out."""
-        with ExitStack() as open_draft:
-            draft = None
-            if dist.get_rank() == 0:
-                draft = open_draft.enter_context(self._draft(progress))
-            folder = Path(from_rank_0(str(draft)))
-            engine.save_checkpoint(str(folder / "deepspeed"), tag=TAG, exclude_frozen_parameters=partial)
-            if draft:
-                (draft / "progress.json").write_text(json.dumps(vars(progress)))
-            dist.barrier()
-        if draft:
-            self._retire(progress.step)
-        dist.barrier()
+        Raises CorruptArtifact, on all ranks, where the tensors are not those that the model trains.
+        """
+        progress = Progress(**json.loads((commit.path / PROGRESS).read_text()))
+        tensors = _Stored(commit, (TRAINED, MOMENTS))
+        wanted = {name for name, _ in zero_state.trainable(engine)}
+        if wanted != (held := {name for name in tensors.names if "/" not in name}):
+            raise CorruptArtifact(
+                f"{commit.uri} is not of this model: {len(wanted ^ held)} tensors differ, "
+                f"such as {min(wanted ^ held)}.",
+                "Delete this folder and run the same command again.",
+            )
+        zero_state.restore(engine, progress.optimizer_steps, tensors.read)
+        return progress
+
+    def save(self, engine, progress: Progress) -> None:
+        """Copies the state and begins to write it; called by all ranks together, after :meth:`finish`."""
+        self.finish()
+        progress.optimizer_steps = zero_state.optimizer_steps(engine)
+        mine = _my_share(engine)
+        open_draft, draft = ExitStack(), None
+        if dist.get_rank() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            draft = str(open_draft.enter_context(self._draft(progress)))
+        folder, content = Path(from_rank_0(draft)), json.dumps(vars(progress))
+        self._writing = threading.Thread(
+            target=self._write, args=(open_draft, folder, mine, content, progress.step), name="checkpoint"
+        )
+        self._writing.start()
+
+    def finish(self) -> None:
+        """Waits until the checkpoint that is being written is there. Called by all ranks together.
+
+        Raises NotSaved on all of them if it could not be written.
+        """
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+        if fault := from_rank_0(self._fault):
+            self._fault = None
+            raise NotSaved(
+                f"The checkpoint could not be written: {fault}",
+                f"Free some space where {self.folder} lies, then run the same command again.",
+            )
+
+    @property
+    def busy(self) -> bool:
+        """Whether this rank is writing."""
+        return self._writing is not None and self._writing.is_alive()
+
+    def _write(self, open_draft: ExitStack, folder: Path, mine: dict, content: str, step: int) -> None:
+        """What a rank writes; rank 0 then commits what all have written. What goes wrong is told by :meth:`finish`."""
+        rank, world = dist.get_rank(), dist.get_world_size()
+        done, failed = (folder / f".rank-{rank:04d}.{how}" for how in ("done", "failed"))
+        try:
+            for kind, tensors in mine.items():
+                if tensors:
+                    save_file(tensors, folder / f"{kind}-{rank:04d}.safetensors", metadata={"format": "pt"})
+            mine.clear()
+            done.touch()
+        except Exception as error:  # noqa: BLE001 - told to rank 0, and by it to all
+            self._fault = f"rank {rank}: {error}"
+            _told(failed, self._fault)
+            if rank:
+                return
+        if rank:
+            return
+        try:
+            with open_draft:
+                self._wait_for_all(folder, world)
+                (folder / PROGRESS).write_text(content)
+            self._retire(step)
+        except Exception as error:  # noqa: BLE001 - raised on all ranks by finish()
+            self._fault = str(error)
+
+    def _wait_for_all(self, folder: Path, world: int) -> None:
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            if failed := sorted(folder.glob(".rank-*.failed")):
+                raise OSError(failed[0].read_text() or f"{failed[0].name}: it could not say why")
+            done = sorted(folder.glob(".rank-*.done"))
+            if len(done) == world:
+                break
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"after {self.timeout_s:.0f} s {len(done)} of {world} ranks had written")
+            time.sleep(_POLL_S)
+        for path in done:
+            path.unlink()
 
     def _draft(self, progress: Progress):
         target = self.folder / f"step-{progress.step:06d}"
@@ -92,8 +199,54 @@ class Checkpoints:
         return mine == (commit.kind, commit.config_hash, [p.id for p in commit.parents])
 
 
+def read_progress(commit: Commit) -> Progress:
+    """What the run of a checkpoint has seen."""
+    return Progress(**json.loads((commit.path / PROGRESS).read_text()))
+
+
+def read_trained(commit: Commit) -> dict[str, torch.Tensor]:
+    """The trained parameters of a checkpoint by name, fp32."""
+    stored = _Stored(commit, (TRAINED,))
+    return {name: stored.read(name) for name in stored.names}
+
+
 def from_rank_0(value):
     """What rank 0 gives, on every rank."""
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+class _Stored:
+    """The tensors of a checkpoint's files by name, read one by one."""
+
+    def __init__(self, commit: Commit, kinds: Iterable[str]):
+        files = [name for name in commit.files if name.startswith(tuple(kinds))]
+        self._files = [safe_open(commit.path / name, "pt") for name in sorted(files)]
+        self._where = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._where)
+
+    def read(self, name: str) -> torch.Tensor:
+        return self._where[name].get_tensor(name)
+
+
+def _my_share(engine) -> dict[str, dict[str, torch.Tensor]]:
+    """Copies in host memory of the tensors that this rank writes."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    share: dict[str, dict[str, torch.Tensor]] = {TRAINED: {}, MOMENTS: {}}
+    for number, name, tensor in zero_state.gathered(engine):
+        if number % world == rank:
+            share[MOMENTS if "/" in name else TRAINED][name] = tensor.detach().to("cpu", copy=True)
+    return share
+
+
+def _told(path: Path, text: str) -> None:
+    """Leaves a note for rank 0, as far as a full disk lets it."""
+    path.touch()
+    try:
+        path.write_text(text)
+    except OSError:
+        return  # the empty file says enough

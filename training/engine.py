@@ -1,21 +1,23 @@
 """DeepSpeed: the student's engine, the frozen teacher, and every setting DeepSpeed would otherwise choose by itself."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from infra.schema import Config, Train
+from infra.schema import Config, Stage, Train
 from model.checkpoint import PRECISION, build_base
 from model.conditions import Conditions
 from model.initialise import base_forward
 from model.transformer import SteadyDancerTransformer
+from training import recompute
 from training.adapters import parameter_groups
 from training.objectives import Velocity
 
-BETAS, EPSILON = (0.9, 0.999), 1e-8
+EPSILON = 1e-8
 LARGEST_BUCKET = 500_000_000
 
 
@@ -27,20 +29,37 @@ def start() -> None:
     deepspeed.init_distributed(verbose=False)
 
 
-def student_engine(model: SteadyDancerTransformer, config: Config, number: int, device: torch.device):
+def micro_steps(train: Train, world: int) -> int:
+    """How many times each of ``world`` workers goes forward and backward in an optimizer step."""
+    return math.ceil(train.batch / train.micro_batch / world)
+
+
+def student_engine(
+    model: SteadyDancerTransformer,
+    config: Config,
+    number: int,
+    device: torch.device,
+    world: int = 1,
+    passes: int = 1,
+):
     """A DeepSpeed engine with torch AdamW over the model's trainable parameters.
 
-    The schedule is not DeepSpeed's: :func:`set_learning_rate` is called before every step.
+    It steps after ``passes`` backward passes of every micro-step. The schedule is not DeepSpeed's:
+    :func:`set_learning_rate` is called before every step.
     """
     import deepspeed
 
-    stage = config.train.stages[number - 1]
-    optimizer = torch.optim.AdamW(parameter_groups(model, stage), lr=stage.lr, betas=BETAS, eps=EPSILON)
-    if config.train.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
+    train, stage = config.train, config.train.stages[number - 1]
+    fused = train.offload != "none"  # on a CPU many times as fast as one tensor after the other
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, stage), lr=stage.lr, betas=train.betas, eps=EPSILON, fused=fused or None
+    )
+    recompute.apply(model, train.recompute)
     with _float_buffers_kept(model):
         engine, *_ = deepspeed.initialize(
-            model=model.to(device), optimizer=optimizer, config=deepspeed_config(config.train, model, config.train.zero)
+            model=model.to(device),
+            optimizer=optimizer,
+            config=deepspeed_config(train, model, train.zero, world, passes),
         )
     for group in engine.optimizer.param_groups:
         group["initial_lr"] = group["lr"]
@@ -48,31 +67,52 @@ def student_engine(model: SteadyDancerTransformer, config: Config, number: int, 
     return engine
 
 
-def deepspeed_config(train: Train, model: nn.Module, zero: int) -> dict:
+def deepspeed_config(train: Train, model: nn.Module, zero: int, world: int = 1, passes: int = 1) -> dict:
     """DeepSpeed's settings; what it changed the default of between releases is written out."""
     numel = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
+    host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    offload = {
+        "none": {},
+        "optimizer": {"offload_optimizer": host},
+        "parameters": {"offload_optimizer": host, "offload_param": host},
+    }[train.offload]
     return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": train.accumulation,
+        "train_micro_batch_size_per_gpu": train.micro_batch,
+        "gradient_accumulation_steps": micro_steps(train, world) * passes,
         "gradient_clipping": train.clip_norm,
-        "bf16": {"enabled": train.precision == "bf16"},
+        # A step whose gradient is no number is not taken; the trainer counts them.
+        "bf16": {"enabled": train.precision == "bf16", "check_grad_overflow": True},
         "zero_optimization": {
             "stage": zero,
             "reduce_bucket_size": min(numel, LARGEST_BUCKET),
             "allgather_bucket_size": min(numel, LARGEST_BUCKET),
             "overlap_comm": torch.cuda.is_available(),
+            **offload,
         },
+        "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
 
 
-def set_learning_rate(engine, train: Train, step: int) -> float:
-    """Linear warm-up, then constant: a function of the step, so that nothing has to be restored. Returns the rate."""
-    factor = min(1.0, (step + 1) / train.warmup_steps) if train.warmup_steps else 1.0
+def set_learning_rate(engine, stage: Stage, step: int) -> dict[str, float]:
+    """The rates of the step after ``step`` others: a function of the step, so that nothing has to be restored.
+
+    Linear warm-up, then constant, or half a cosine down to nothing at the stage's last step. Returns them by role.
+    """
+    factor = schedule(stage, step)
     for group in engine.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-    return engine.optimizer.param_groups[0]["lr"]
+    return {group["role"]: group["lr"] for group in engine.optimizer.param_groups}
+
+
+def schedule(stage: Stage, step: int) -> float:
+    """The factor on the learning rates, 0..1."""
+    if step < stage.warmup_steps:
+        return (step + 1) / stage.warmup_steps
+    if stage.schedule == "constant":
+        return 1.0
+    return 0.5 + 0.5 * math.cos(math.pi * (step - stage.warmup_steps) / max(1, stage.steps - stage.warmup_steps))
 
 
 def frozen_teacher(config: Config, device: torch.device) -> Velocity:
@@ -84,8 +124,10 @@ def frozen_teacher(config: Config, device: torch.device) -> Velocity:
     if config.train.zero == 3:
         import deepspeed
 
+        # No optimizer: what of the settings concerns one does not concern it.
+        train = config.train.model_copy(update={"offload": "none", "batch": config.train.micro_batch})
         with _float_buffers_kept(teacher):
-            teacher, *_ = deepspeed.initialize(model=teacher, config=deepspeed_config(config.train, teacher, zero=3))
+            teacher, *_ = deepspeed.initialize(model=teacher, config=deepspeed_config(train, teacher, zero=3))
         teacher.eval()
 
     def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:

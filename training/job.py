@@ -16,13 +16,13 @@ class Job:
     """1, 2 or 3."""
     identity: dict
     """The part of the config that decides what comes out."""
-    encoded: str
-    """Path or address of the encoded dataset."""
+    data: str
+    """Path or address of the encoded dataset, or with ``train.data=raw`` of the dataset."""
     cache: Path
     """For its copy, where it lies on an object store."""
     parent: str | None
     """Commit of the stage before; none: the base model."""
     folder: Path
-    """Holds the checkpoints, and the files ``live.json`` (worker to driver) and ``stop`` (driver to worker)."""
+    """Holds the checkpoints and what worker and driver tell each other: see :mod:`training.signals`."""
     run: StepRun | None = None
     compiled_op: Path | None = None

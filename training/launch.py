@@ -1,50 +1,72 @@
 """Ray Train: starts the workers of a stage, restarts them when one dies, and shows the driver where they are."""
 
-import json
 import os
+import signal
 import threading
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infra.errors import SteadyDancerError
+from training import signals
 from training.job import Job
 
 STOP_SECONDS = 120.0
 """How long an interrupted run may take to write its last checkpoint."""
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def run_workers(job: Job, console: Console) -> None:
-    """Trains until the stage's last step is checkpointed in ``job.folder``.
+def run_workers(job: Job, console: Console, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Trains until the stage's last step is checkpointed in ``job.folder``; calls ``meanwhile`` every now and then.
 
     A worker that dies takes the group down with it; Ray starts another (``train.max_failures`` times), which continues
-    from the newest valid checkpoint. Ctrl-C lets the workers write a checkpoint first, a second one does not.
-    Raises what the workers refused, or SteadyDancerError when they died too often.
+    from the newest valid checkpoint. A worker that is told to go by SIGTERM has one written first. Ctrl-C, or SIGTERM
+    to this process, lets the workers write a checkpoint and ends; a second one does not wait for it. Raises what the
+    workers refused, or SteadyDancerError when they died too often.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
-    stop, live = job.folder / "stop", job.folder / "live.json"
-    stop.unlink(missing_ok=True)
-    live.unlink(missing_ok=True)
+    signals.clear(job.folder)
     trainer = _trainer(job)
     outcome: dict = {}
     fitting = threading.Thread(target=_fit, args=(trainer, outcome), daemon=True)
-    fitting.start()
-    try:
-        _show(job, live, fitting, console)
-    except KeyboardInterrupt:
-        console.print("Interrupted: the workers write a checkpoint (Ctrl-C again: at once).")
-        stop.touch()
-        fitting.join(STOP_SECONDS)
-        raise
-    finally:
-        stop.unlink(missing_ok=True)
+    with _sigterm_interrupts():
+        fitting.start()
+        try:
+            _show(job, fitting, console, meanwhile)
+        except KeyboardInterrupt:
+            console.print("Interrupted: the workers write a checkpoint (Ctrl-C again: at once).")
+            (job.folder / signals.STOP).touch()
+            fitting.join(STOP_SECONDS)
+            raise
+        finally:
+            (job.folder / signals.STOP).unlink(missing_ok=True)
+    if error := signals.failed(job.folder):
+        raise error
     if "error" in outcome:
         raise outcome["error"]
     returned = outcome["result"].return_value or {}
     if "error" in returned:
         raise returned["error"]
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM is taken for Ctrl-C inside the block, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _trainer(job: Job):
@@ -103,7 +125,7 @@ def _cause(error) -> str:
     return "; ".join(texts) or str(error).strip().splitlines()[-1]
 
 
-def _show(job: Job, live: Path, fitting: threading.Thread, console: Console) -> None:
+def _show(job: Job, fitting: threading.Thread, console: Console, meanwhile: Callable[[], None]) -> None:
     steps = job.config.train.stages[job.number - 1].steps
     columns = (
         TextColumn("{task.description}"),
@@ -118,11 +140,10 @@ def _show(job: Job, live: Path, fitting: threading.Thread, console: Console) -> 
         task = bar.add_task(f"stage {job.number}: starting {job.config.train.workers} workers", total=steps, loss="")
         while True:
             alive = fitting.is_alive()
-            if live.exists():
-                state = json.loads(live.read_text())
+            if (state := signals.shown(job.folder)) is not None:
                 said = said if said <= len(state["messages"]) else 0  # a restarted worker begins its list anew
                 for message in state["messages"][said:]:
-                    console.print(message)
+                    console.print(message, soft_wrap=True, markup=False, highlight=False)
                 said = max(said, len(state["messages"]))
                 bar.update(
                     task,
@@ -130,6 +151,7 @@ def _show(job: Job, live: Path, fitting: threading.Thread, console: Console) -> 
                     description=f"stage {job.number}: training",
                     loss=f"loss {state['loss']:.4f}",
                 )
+            meanwhile()
             if not alive:
                 return
             time.sleep(0.2)
@@ -138,14 +160,39 @@ def _show(job: Job, live: Path, fitting: threading.Thread, console: Console) -> 
 def work(job: Job) -> dict:
     """The function that Ray Train runs in every worker. This file is light, since Ray's controller imports it too.
 
-    A SteadyDancerError is met by all ranks together and is returned, not raised: a restart would meet it again.
+    What a restart would meet again is not tried again: a SteadyDancerError that all ranks met together is returned; one
+    that a rank may have met alone, and memory that does not suffice, are left in the folder for the restarted group.
     """
     from training import engine, prebuild
     from training.trainer import Trainer
 
+    if error := signals.failed(job.folder):
+        return {"error": error}
     prebuild.load(job.compiled_op)
     engine.start()
     try:
-        return {"finished": Trainer(job).run()}
+        trainer = Trainer(job)
+    except SteadyDancerError as error:
+        signals.fail(job.folder, error)
+        raise
+    except (MemoryError, RuntimeError) as error:
+        raise _classified(job, error, "while the model was set up") from error
+    try:
+        return {"finished": trainer.run()}
     except SteadyDancerError as error:
         return {"error": error}
+    except (MemoryError, RuntimeError) as error:
+        raise _classified(job, error, f"in step {trainer.progress.step + 1}") from error
+
+
+def _classified(job: Job, error: Exception, when: str) -> Exception:
+    """``error``, or what to do about it where it is one of memory: the same settings would meet it again."""
+    if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _SIGNS):
+        return error
+    told = SteadyDancerError(
+        f"Out of memory {when} of stage {job.number}: {str(error).splitlines()[0]}",
+        "Set train.recompute=full, a higher train.zero or train.offload, or more train.workers: see `plan`. What was "
+        "checkpointed is kept; the same command with other settings of these continues.",
+    )
+    signals.fail(job.folder, told)
+    return told

@@ -14,6 +14,8 @@ import torch.distributed as dist
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBackend
 
+from training import signals
+
 _listening: socket.socket | None = None
 
 
@@ -48,6 +50,7 @@ def _listen() -> tuple[str, int]:
 
 
 def _join(backend: str, address: str, port: int, rank: int, world: int, timeout_s: int) -> None:
+    signals.watch_for_sigterm()  # here, since this runs in the main thread and the training does not
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = address, str(port)
     if ipaddress.ip_address(address).is_loopback:
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"

@@ -1,11 +1,7 @@
 """The three stages as steps of the chain: from a parent's commit to a checkpoint commit."""
 
-import json
-import os
 import shutil
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -17,28 +13,33 @@ from infra.errors import SteadyDancerError
 from infra.schema import Config
 from infra.tracking import StepRun
 from infra.workspace import Workspace
-from training import data, prebuild
+from training import data, plan, prebuild
 
 KIND = "checkpoint"
+TRAINED, HISTORY, VALIDATION = "trained.safetensors", "history.parquet", "validation.parquet"
 
 
 def train_stage(config: Config, workspace: Workspace, run: StepRun | None, number: int) -> Commit:
-    """Trains stage ``number`` (1, 2, 3) from the encoded dataset and stage ``number - 1`` of the work folder.
+    """Trains stage ``number`` (1, 2, 3) from the encoded dataset and stage ``number - 1``.
 
-    Commits ``model/`` (merged weights), ``deepspeed/`` (the final DeepSpeed checkpoint, for zero_to_fp32) and
-    ``history.parquet`` (one row per step) at ``workspace.stage(number)``. Run again after an interruption it continues
-    from the newest checkpoint. Raises SteadyDancerError for a parent or dataset that does not fit, for a loss that is
-    not finite, and for workers that die too often.
+    Commits ``model/`` (merged weights), ``trained.safetensors`` (adapters and new parts of a lora stage), and
+    ``history.parquet`` and ``validation.parquet`` (a row per step, and per validation) at ``workspace.stage(number)``.
+    Run again after an interruption it continues from the newest checkpoint, on as many workers as there are now. Raises
+    SteadyDancerError for a parent or dataset that does not fit, for a plan that does not, for losses that are no
+    numbers, and for workers that die too often.
     """
     from training.checkpoint import Checkpoints
     from training.job import Job
     from training.launch import run_workers
+    from training.preview import Previews
 
     console = Console()
     started = time.perf_counter()
-    encoded, parent = _parents(config, workspace, number)
-    parents = [encoded, *([parent] if parent else [])]
+    clips, parent = _parents(config, workspace, number)
+    parents = [clips, *([parent] if parent else [])]
     stage, identity = config.train.stages[number - 1], stage_values(config, number)
+    if config.train.plan:
+        plan.check(config, number)
     with console.status("checking DeepSpeed's compiled op (built once, takes a minute)"):
         compiled_op = prebuild.build()
     for earlier in range(1, number):  # left behind where a kill came between a commit and its clean-up
@@ -48,7 +49,7 @@ def train_stage(config: Config, workspace: Workspace, run: StepRun | None, numbe
         config=config,
         number=number,
         identity=identity,
-        encoded=encoded.uri,
+        data=clips.uri,
         cache=workspace.cache.absolute(),
         parent=str(parent.path.absolute()) if parent else None,
         folder=folder,
@@ -57,7 +58,8 @@ def train_stage(config: Config, workspace: Workspace, run: StepRun | None, numbe
     )
     checkpoints = Checkpoints(folder, identity, parents, config.train.keep_checkpoints, console.print)
     if (state := _finished(checkpoints, stage.steps)) is None:
-        run_workers(job, console)
+        with Previews(job, console) as previews:
+            run_workers(job, console, previews.look)
         state = _finished(checkpoints, stage.steps)
         if state is None:
             raise SteadyDancerError(f"Stage {number} ended without a checkpoint of its last step under {folder}.")
@@ -81,34 +83,32 @@ def show(commit: Commit, console: Console) -> None:
     table = Table(title=f"Stage {meta['stage']}: {meta['objective'].replace('_', ' ')}", title_justify="left")
     for column in ("loss", "start", "end", "change"):
         table.add_column(column, justify="left" if column == "loss" else "right")
-    rows = [("validation at fixed noise", meta["validation"]["start"]["loss"], meta["validation"]["end"]["loss"])]
-    for part in [name for name in meta["validation"]["start"] if name != "loss"]:
-        if len(meta["validation"]["start"]) > 2:
-            rows.append((f"  {part}", meta["validation"]["start"][part], meta["validation"]["end"][part]))
-    for name, start, end in rows:
-        table.add_row(name, f"{start:.5f}", f"{end:.5f}", f"{100 * (end / start - 1):+.1f} %" if start else "")
-    table.caption = (
-        f"{meta['steps']} steps, {meta['workers']} workers, ZeRO-{meta['zero']}; weights in {commit.uri}/model"
-    )
+    start, end = (meta["validation"][when] for when in ("start", "end"))
+    rows = [("validation at fixed noise", start["loss"], end["loss"])]
+    if len(start) > 2:
+        rows += [(f"  {part}", start[part], end[part]) for part in start if part != "loss"]
+    for name, before, after in rows:
+        change = f"{100 * (after / before - 1):+.1f} %" if before else ""
+        table.add_row(name, f"{before:.5f}", f"{after:.5f}", change)
+    left_out = [f"{meta[key]} {what}" for key, what in _LEFT_OUT.items() if meta.get(key)]
+    table.caption = "; ".join([f"{meta['steps']} steps", *left_out, f"weights in {commit.uri}/model"])
     console.print(table)
 
 
+_LEFT_OUT = {"skipped": "not taken", "unreadable": "clips left out", "rolled_back": "rolled back"}
+
+
 def _parents(config: Config, workspace: Workspace, number: int) -> tuple[Commit, Commit | None]:
-    encoded = commits.find(workspace.encoded)
-    if encoded is None:
-        raise SteadyDancerError(
-            f"Stage {number} reads the encoded dataset, and {workspace.encoded} holds none.", "Run `encode` first."
-        )
-    encoded = commits.fetch(encoded.uri, workspace.cache)
-    data.check(commits.verify(encoded), config)
+    clips = _clips(config, workspace, number)
+    data.check(commits.verify(clips), config)
     if number == 1:
-        return encoded, None
-    parent = commits.find(workspace.stage(number - 1))
-    if parent is None:
-        raise SteadyDancerError(
-            f"Stage {number} starts from stage {number - 1}, and {workspace.stage(number - 1)} holds none.",
-            f"Run `train --stage {number - 1}` first.",
-        )
+        if config.train.start_from is not None:
+            raise SteadyDancerError(
+                f"Stage 1 starts from the base model, not from train.start_from={config.train.start_from}.",
+                "Leave it out; model.base names the base.",
+            )
+        return clips, None
+    parent = _parent(config, workspace, number)
     if parent.kind != KIND or parent.meta.get("stage") != number - 1:
         what = f"stage {parent.meta['stage']}" if parent.kind == KIND else f"a {parent.kind}"
         raise SteadyDancerError(
@@ -120,7 +120,33 @@ def _parents(config: Config, workspace: Workspace, number: int) -> tuple[Commit,
             f"{parent.uri} is a model of size {parent.meta['size']!r}, this config asks for {config.model.size!r}.",
             "Train it in a work folder of its own (work=...).",
         )
-    return encoded, commits.verify(parent)
+    return clips, commits.verify(parent)
+
+
+def _clips(config: Config, workspace: Workspace, number: int) -> Commit:
+    """The dataset to train on, on this machine."""
+    raw = config.train.data == "raw"
+    where = workspace.dataset if raw else config.train.encoded or workspace.encoded
+    if commits.find(where) is None:
+        what, step = ("a dataset", "curate") if raw else ("the encoded dataset", "encode")
+        raise SteadyDancerError(f"Stage {number} reads {what}, and {where} holds none.", f"Run `{step}` first.")
+    return commits.fetch(where, workspace.cache)
+
+
+def _parent(config: Config, workspace: Workspace, number: int) -> Commit:
+    named = config.train.start_from
+    if named is not None:
+        parent = commits.read(named)
+        if parent.kind == KIND and parent.meta.get("stage") == number - 1:
+            return commits.fetch(named, workspace.cache)
+    if (parent := commits.find(workspace.stage(number - 1))) is not None:
+        return parent
+    if named is not None:
+        return commits.read(named)  # which the caller refuses, saying what it is
+    raise SteadyDancerError(
+        f"Stage {number} starts from stage {number - 1}, and {workspace.stage(number - 1)} holds none.",
+        f"Run `train --stage {number - 1}` first, or name a checkpoint of it by --from.",
+    )
 
 
 def _finished(checkpoints, steps: int) -> Commit | None:
@@ -131,39 +157,47 @@ def _finished(checkpoints, steps: int) -> Commit | None:
 def _publish(config: Config, workspace: Workspace, number: int, state: Commit, parents: list[Commit]) -> Commit:
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+    from safetensors.torch import save_file
 
     from model.checkpoint import save_model
     from training.adapters import merge
+    from training.checkpoint import read_progress, read_trained
     from training.trainer import starting_model
 
-    stage = config.train.stages[number - 1]
-    progress = json.loads((state.path / "progress.json").read_text())
+    stage, progress = config.train.stages[number - 1], read_progress(state)
+    names = [name for name in progress.validation[0] if not name.startswith(("step", "loss_q"))]
+    ends = {"start": progress.validation[0], "end": progress.validation[-1]}
     meta = {
         "stage": number,
         "objective": stage.objective,
         "size": config.model.size,
         "steps": stage.steps,
-        "workers": config.train.workers,
-        "zero": config.train.zero,
-        "validation": progress["validation"],
+        "batch": config.train.batch,
+        "skipped": progress.skipped,
+        "unreadable": len(progress.unreadable),
+        "rolled_back": len(progress.rolled_back),
+        "validation": {when: {name: row[name] for name in names} for when, row in ends.items()},
     }
     target, identity = workspace.stage(number), stage_values(config, number)
-    with commits.write(target, KIND, config=identity, parents=parents, meta=meta) as folder:
-        shutil.copytree(state.path / "deepspeed", folder / "deepspeed")
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            trained = get_fp32_state_dict_from_zero_checkpoint(str(folder / "deepspeed"))
+    with commits.write(target, KIND, config=identity, parents=parents, meta=meta, about=[VALIDATION]) as folder:
+        trained = read_trained(state)
         model = starting_model(config, parents[1].uri if number > 1 else None)
         merge(model, trained, stage)
         save_model(model, folder / "model")
-        pq.write_table(pa.Table.from_pylist(progress["history"]), folder / "history.parquet")
+        if stage.trainable == "lora":
+            save_file(trained, folder / TRAINED, metadata={"format": "pt"})
+        pq.write_table(pa.Table.from_pylist([_flat(row) for row in progress.history]), folder / HISTORY)
+        pq.write_table(pa.Table.from_pylist(progress.validation), folder / VALIDATION)
     return commits.read(target)
 
 
+def _flat(row: dict) -> dict:
+    rates = {f"learning_rate_{role}": rate for role, rate in row["learning_rate"].items()}
+    return {name: value for name, value in row.items() if name != "learning_rate"} | rates
+
+
 def _log(run: StepRun, commit: Commit, seconds: float) -> None:
-    validation = commit.meta["validation"]
-    for step, when in ((0, "start"), (commit.meta["steps"], "end")):
-        run.log_metrics({f"validation_{name}": value for name, value in validation[when].items()}, step=step)
     run.log_metrics({"stage_seconds": seconds})
     run.log_params({"objective": commit.meta["objective"], "steps": commit.meta["steps"], **commit.config["stage"]})
-    run.log_artifact(commit.path / "history.parquet")
+    for name in (HISTORY, VALIDATION):
+        run.log_artifact(commit.path / name)

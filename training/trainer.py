@@ -1,10 +1,9 @@
 """The trainer: what one worker process does in one stage, from top to bottom."""
 
-import json
 import math
-import resource
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -12,132 +11,200 @@ import torch.distributed as dist
 from infra import commits
 from infra.errors import SteadyDancerError
 from infra.schema import Config
-from model.checkpoint import build_model, load_model
+from model.checkpoint import PRECISION, build_model, load_model
 from training import engine as deepspeed_engine
+from training import signals
 from training.adapters import make_trainable
-from training.checkpoint import Checkpoints, Progress, from_rank_0
-from training.data import EncodedDataset
+from training.batches import Batches, Share
+from training.checkpoint import Checkpoints, NotSaved, Progress, from_rank_0
+from training.data import Unreadable
 from training.job import Job
-from training.objectives import Example, build_objective
-from training.randomness import Draws, Randomness
+from training.objectives import build_objective, collate
+from training.observation import Observation
+from training.randomness import Randomness
+from training.raw import open_clips
 
-VALIDATION_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
-VALIDATION_CLIPS = 2
+QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Of the timesteps, at which validation looks."""
 
 
 class NonFiniteLoss(SteadyDancerError):
-    """The loss or its gradient is NaN or infinite. Nothing of this step is checkpointed."""
+    """Too many steps had a loss or gradient that is no number. None of them changed the weights."""
+
+
+class Told(NamedTuple):
+    """What the workers agree on before a step."""
+
+    readable: int
+    """samples of the global batch that are there"""
+    unreadable: int
+    stop: bool
+    """the driver asks for an end"""
+    leaving: bool
+    """a worker was told to go"""
+    preempted: bool
+    """a node will be taken away"""
 
 
 class Trainer:
     """One rank of a stage. Every method is called by all ranks together."""
 
     def __init__(self, job: Job):
-        self.job, self.train_config = job, job.config.train
-        self.stage = job.config.train.stages[job.number - 1]
+        self.job, self.train = job, job.config.train
+        self.stage = self.train.stages[job.number - 1]
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self.global_batch = self.world * self.train_config.accumulation
         self.device = _device()
         self.messages: list[str] = []
 
-        encoded = commits.fetch(job.encoded, job.cache)
-        self.clips = EncodedDataset(encoded, "train")
-        self.held_out = EncodedDataset(encoded, "val")
+        data = commits.fetch(job.data, job.cache)
+        self.clips, self.held_out = open_clips(data, job.config, self.device)
         if not len(self.held_out):
             self.held_out = self.clips
         self.randomness = Randomness(job.config.seed, job.number)
 
-        parents = [encoded]
+        parents = [data]
         if job.parent is not None:
             parents.append(commits.read(job.parent))
-        model = starting_model(job.config, job.parent)
+        model = starting_model(job.config, job.parent, PRECISION[self.train.precision], self.device)
         make_trainable(model, self.stage, self.randomness.weights_seed)
-        self.partial = self.stage.trainable == "lora"
         self.objective = build_objective(job.config, job.number, self.clips, self._teacher, self.device)
-        self.engine = deepspeed_engine.student_engine(model, job.config, job.number, self.device)
-        self.checkpoints = Checkpoints(
-            job.folder, job.identity, parents, self.train_config.keep_checkpoints, self.messages.append
+        self.engine = deepspeed_engine.student_engine(
+            model, job.config, job.number, self.device, self.world, self.objective.passes
         )
+        self.batches = Batches(
+            job.config, job.number, self.clips, self.objective, self.randomness, self.rank, self.world
+        )
+        self.checkpoints = Checkpoints(
+            job.folder, job.identity, parents, self.train.keep_checkpoints, self.messages.append, self.train.timeout_s
+        )
+        self.observation = Observation(job, self.device, self.messages)
+        self.unsaved = 0
+        self.preemption_told = False
         self.progress = self._resume()
 
     def run(self) -> bool:
-        """Trains to the last step; False if it was told to stop before, with what was reached checkpointed."""
+        """Trains to the last step; False if it was told to stop before, with what was reached checkpointed.
+
+        Raises signals.Leaving, with the same done, where a worker was told to go; SteadyDancerErrors on all ranks.
+        """
+        try:
+            return self._run()
+        finally:
+            self.observation.tell(self.progress)
+            self.batches.close()
+
+    def _run(self) -> bool:
         progress, last = self.progress, self.stage.steps
-        if "start" not in progress.validation:
-            progress.validation["start"] = self.validate()
+        if not progress.validation:
+            self.validate()
         while progress.step < last:
-            if self._told_to_stop():
-                self.checkpoints.save(self.engine, progress, self.partial)
+            share = self.batches.share(progress.step)
+            told = self._agree(share)
+            if told.unreadable:
+                self._leave_out(share)
+            if told.stop or told.leaving:
+                self._save(wait=True)
+                if told.leaving:
+                    raise signals.Leaving(f"A worker was told to go; step {progress.step} is checkpointed.")
                 return False
-            started = time.perf_counter()
-            row = self.train_step(progress.step)
+            if told.preempted and not self.preemption_told:
+                self.preemption_told = True
+                self.messages.append("A node will be taken away: a checkpoint is written, training goes on meanwhile.")
+                self._save(wait=True)
+            row = self.train_step(progress.step, share, told.readable)
             progress.history.append(row)
             progress.step += 1
-            self._observe(row, time.perf_counter() - started)
-            if progress.step == last:
-                progress.validation["end"] = self.validate()
-            if progress.step == last or progress.step % self.train_config.checkpoint_every == 0:
-                self.checkpoints.save(self.engine, progress, self.partial)
+            if not row["applied"]:
+                self._judge_skipped()
+            ended = progress.step == last
+            if ended or (self.train.validate_every and progress.step % self.train.validate_every == 0):
+                self.validate()
+            # Not while steps are not taken: the way back from there leads to weights of before.
+            if ended or (row["applied"] and progress.step % self.train.checkpoint_every == 0):
+                self._save(wait=ended)
+            self.observation.tell(progress)
         return True
 
-    def train_step(self, step: int) -> dict[str, float]:
-        """One optimizer step over the global batch. Returns losses averaged over it, learning rate, gradient norm.
+    def train_step(self, step: int, share: Share, readable: int) -> dict:
+        """One optimizer step over the ``readable`` samples of the global batch. Returns its row of the history.
 
-        Raises NonFiniteLoss on every rank; the weights in memory are not to be used then.
+        A step whose gradient is no number is not taken: DeepSpeed looks at the norm on all ranks before it steps.
         """
-        learning_rate = deepspeed_engine.set_learning_rate(self.engine, self.train_config, step)
+        started = time.perf_counter()
+        rates = deepspeed_engine.set_learning_rate(self.engine, self.stage, step)
+        row = {"step": step + 1, "clips": self.batches.clip_ids(step), "samples": readable, "applied": False}
+        if not readable:
+            return row | {"loss": math.nan, "learning_rate": rates, "gradient_norm": math.nan}
         names = ("total", *self.objective.parts)
         sums = torch.zeros(len(names), dtype=torch.float64, device=self.device)
-        for micro in range(self.train_config.accumulation):
-            index = step * self.global_batch + micro * self.world + self.rank
-            draws = self.randomness.draws(
-                index,
-                self.global_batch,
-                text_dropout=self.stage.text_dropout,
-                pose_dropout=self.stage.pose_dropout,
-                pose_simulation=self.stage.pose_simulation,
-            )
-            example = self._example(self.clips, self.randomness.sample(index, len(self.clips)), draws)
-            torch.manual_seed(draws.layer_seed)
-            losses = self.objective.loss(self.engine, example)
-            sums += torch.stack([losses[name].detach().double() for name in names])
-            self.engine.backward(losses["total"])
-            if micro == self.train_config.accumulation - 1:
-                means = self._mean_over_ranks(sums / self.train_config.accumulation)
-                _finite(means[0], f"the loss of step {step + 1}")
-            self.engine.step()
-        gradient_norm = float(self.engine.get_global_grad_norm())
-        _finite(gradient_norm, f"the gradient norm of step {step + 1}")
-        return {
-            "step": step + 1,
+        by_timestep = self.observation.empty_buckets()
+        # DeepSpeed gives the mean over workers and micro-steps; wanted is that over the samples that are there.
+        weight = self.batches.slots / self.train.micro_batch * self.objective.passes / readable
+        for micro in share.micro_batches:
+            example, present_B = micro.example.to(self.device), micro.present_B.to(self.device)
+            whole_B = torch.zeros_like(present_B)
+            torch.manual_seed(micro.layer_seed)
+            for losses in self.objective.losses(self.engine, example):
+                there_B = {name: torch.where(present_B > 0, loss_B, 0.0) for name, loss_B in losses.items()}
+                self.engine.backward(weight * there_B["total"].sum())
+                for name, loss_B in there_B.items():
+                    sums[names.index(name)] += loss_B.detach().double().sum()
+                whole_B += there_B["total"].detach()
+                self.engine.step()
+            self.observation.count(by_timestep, example.timestep_B, whole_B, present_B)
+        totals = torch.cat([sums / readable, by_timestep.flatten()])
+        dist.all_reduce(totals)
+        means = totals[: len(names)].tolist()
+        row |= {
             "loss": means[0],
             **dict(zip(self.objective.parts, means[1:], strict=True)),
-            "learning_rate": learning_rate,
-            "gradient_norm": gradient_norm,
+            "learning_rate": rates,
+            "gradient_norm": float(self.engine.get_global_grad_norm()),
+            "applied": bool(self.engine.was_step_applied()),
         }
+        self.observation.step(
+            row,
+            totals[len(names) :].view_as(by_timestep),
+            seconds=time.perf_counter() - started,
+            waited_s=self.batches.waited_s,
+            shape_THW=tuple(example.noisy_BCTHW.shape[2:]),
+            progress=self.progress,
+        )
+        return row
 
-    def validate(self) -> dict[str, float]:
-        """The objective on held-out clips at fixed timestep quantiles and fixed noise, nothing dropped.
+    def validate(self) -> None:
+        """The objective on held-out clips at nine fixed timestep quantiles and fixed noise, nothing dropped.
 
         Two calls with the same weights give the same number, so a difference is learning and not luck of timesteps.
         """
-        clips = min(VALIDATION_CLIPS, len(self.held_out))
-        items = [(clip, quantile) for clip in range(clips) for quantile in VALIDATION_QUANTILES]
+        clips = min(self.train.validation_clips, len(self.held_out))
+        items = [(clip, quantile) for clip in range(clips) for quantile in range(len(QUANTILES))]
         names = ("total", *self.objective.parts)
-        sums = torch.zeros(len(names), dtype=torch.float64, device=self.device)
+        sums = torch.zeros(len(QUANTILES), len(names) + 1, dtype=torch.float64, device=self.device)
         self.engine.eval()
         for start in range(0, len(items), self.world):  # all ranks walk alike: ZeRO-3 gathers weights together
             mine = start + self.rank
             clip, quantile = items[min(mine, len(items) - 1)]
             draws = self.randomness.draws(mine, 1, pose_simulation=self.stage.pose_simulation, purpose="validation")
-            example = self._example(self.held_out, clip, replace(draws, quantile=quantile))
+            try:
+                read, counts = self.held_out[clip], float(mine < len(items))
+            except Unreadable as problem:
+                self.messages.append(f"Validation goes without a clip. {problem}")
+                read, counts = self.held_out.blank(clip), 0.0
+            example = collate([self.objective.example(read, replace(draws, quantile=QUANTILES[quantile]))])
             with torch.no_grad():
-                losses = self.objective.loss(self.engine, example)
-            if mine < len(items):
-                sums += torch.stack([losses[name].double() for name in names])
+                losses = self.objective.loss(self.engine, example.to(self.device))
+            values = [losses[name].sum().double() for name in names]
+            sums[quantile] += counts * torch.stack([*values, torch.ones_like(values[0])])
         self.engine.train()
-        means = self._mean_over_ranks(sums * self.world / len(items))
-        return dict(zip(("loss", *self.objective.parts), means, strict=True))
+        dist.all_reduce(sums)
+        *means, count = sums.sum(0).tolist()
+        if not count:
+            raise SteadyDancerError("No held-out clip can be read.", "Run `encode` again, into a new work folder.")
+        row = {"step": self.progress.step, **{n: m / count for n, m in zip(("loss", *names[1:]), means, strict=True)}}
+        row |= {f"loss_q{100 * q:.0f}": float(s[0] / s[-1]) for q, s in zip(QUANTILES, sums, strict=True)}
+        self.progress.validation.append(row)
+        self.observation.validation(row)
 
     def _teacher(self):
         return deepspeed_engine.frozen_teacher(self.job.config, self.device)
@@ -147,51 +214,104 @@ class Trainer:
         uri = from_rank_0(newest and newest.uri)
         if uri is None:
             return Progress()
-        progress = self.checkpoints.load(self.engine, commits.read(uri), self.partial)
+        progress = self.checkpoints.load(self.engine, commits.read(uri))
         self.messages.append(f"Stage {self.job.number} continues from its checkpoint of step {progress.step}.")
         return progress
 
-    def _example(self, clips: EncodedDataset, row: int, draws: Draws) -> Example:
-        """Raises on all ranks what one of them met, so that no rank waits for one that is gone."""
-        example = problem = None
+    def _agree(self, share: Share) -> Told:
+        readable = sum(int(micro.present_B.sum()) for micro in share.micro_batches)
+        stop = self.rank == 0 and (self.job.folder / signals.STOP).exists()
+        said = [readable, len(share.unreadable), stop, signals.leaving(), signals.preempted()]
+        counts = torch.tensor(said, dtype=torch.int64, device=self.device)
+        dist.all_reduce(counts)
+        readable, unreadable, *flags = counts.tolist()
+        return Told(readable, unreadable, *map(bool, flags))
+
+    def _leave_out(self, share: Share) -> None:
+        """Says which clips of this step cannot be read. Raises when they have become too many."""
+        of_all = [None] * self.world
+        dist.all_gather_object(of_all, [(problem.clip_id, str(problem)) for problem in share.unreadable])
+        for clip_id, problem in (each for of_one in of_all for each in of_one):
+            if clip_id not in self.progress.unreadable:
+                self.messages.append(f"Step {self.progress.step + 1} goes without a clip. {problem}")
+            self.progress.unreadable[clip_id] = problem
+        if len(self.progress.unreadable) > self.train.max_unreadable:
+            self._save(wait=True)
+            raise SteadyDancerError(
+                f"{len(self.progress.unreadable)} clips cannot be read, train.max_unreadable is "
+                f"{self.train.max_unreadable}: {', '.join(sorted(self.progress.unreadable))}.",
+                "Make the dataset again, or raise train.max_unreadable and run the same command again to go on.",
+            )
+
+    def _judge_skipped(self) -> None:
+        """After a step that was not taken: on with the next, back to the last checkpoint, or an end."""
+        progress = self.progress
+        row = progress.history[-1]
+        clips = ", ".join(row["clips"])
+        self.messages.append(
+            f"Step {row['step']} was not taken: loss {row['loss']}, gradient norm {row['gradient_norm']}; "
+            f"clips {clips}."
+        )
+        if progress.skipped > self.train.max_skipped:
+            raise NonFiniteLoss(
+                f"{progress.skipped} steps had a loss or gradient that is no number, train.max_skipped is "
+                f"{self.train.max_skipped}; the last was step {row['step']} with clips {clips}.",
+                "Lower train.stages.N.lr, set train.stages.N.warmup_steps, or look at these clips.",
+            )
+        since = progress.rolled_back[-1][1] if progress.rolled_back else 0
+        in_a_row = 0
+        for earlier in reversed(progress.history[since:]):
+            if earlier["applied"]:
+                break
+            in_a_row += 1
+        if in_a_row >= self.train.roll_back_after:
+            self._roll_back(in_a_row)
+
+    def _roll_back(self, in_a_row: int) -> None:
+        """The weights of the last checkpoint, at the present step: the steps since then are given up."""
+        progress = self.progress
+        self.checkpoints.finish()
+        uri = from_rank_0((newest := self.checkpoints.newest() if self.rank == 0 else None) and newest.uri)
+        earlier = self.checkpoints.load(self.engine, commits.read(uri)) if uri else None
+        if earlier is None or [earlier.step] in [back[:1] for back in progress.rolled_back]:
+            where = "before the first checkpoint" if earlier is None else f"again after going back to {earlier.step}"
+            raise NonFiniteLoss(
+                f"{in_a_row} steps in a row had a loss or gradient that is no number, {where}; the last is "
+                f"{progress.step}.",
+                "Lower train.stages.N.lr, or set train.stages.N.warmup_steps.",
+            )
+        progress.rolled_back.append([earlier.step, progress.step])
+        self.messages.append(
+            f"{in_a_row} steps in a row were not taken: back to the weights of step {earlier.step}, and on with the "
+            f"clips after step {progress.step}."
+        )
+
+    def _save(self, wait: bool = False) -> None:
+        """Begins a checkpoint, and with ``wait`` sees it done.
+
+        One that could not be written is told, and the next tried; a second one in a row, or one that is waited for,
+        raises NotSaved.
+        """
         try:
-            example = self.objective.example(clips[row], draws, self.device)
-        except SteadyDancerError as error:
-            problem = error
-        failed = torch.tensor([int(problem is not None)], device=self.device)
-        dist.all_reduce(failed, dist.ReduceOp.MAX)
-        if failed.item():
-            problems = [None] * self.world
-            dist.all_gather_object(problems, problem)
-            raise next(p for p in problems if p is not None)
-        return example
-
-    def _mean_over_ranks(self, values: torch.Tensor) -> list[float]:
-        values = values.clone()
-        dist.all_reduce(values)
-        return (values / self.world).tolist()
-
-    def _told_to_stop(self) -> bool:
-        return from_rank_0((self.job.folder / "stop").exists())
-
-    def _observe(self, row: dict[str, float], seconds: float) -> None:
-        if self.rank != 0:
-            return
-        live = {"step": row["step"], "loss": row["loss"], "messages": self.messages}
-        draft = self.job.folder / "live.draft"
-        draft.write_text(json.dumps(live))
-        draft.rename(self.job.folder / "live.json")
-        if self.job.run is not None:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            observed = {"step_seconds": seconds, "peak_memory_gb": peak}
-            self.job.run.log_metrics({**row, **observed}, step=row["step"])
+            self.checkpoints.finish()
+            self.unsaved = 0
+        except NotSaved as error:
+            self.unsaved += 1
+            if self.unsaved > 1:
+                raise
+            self.messages.append(f"{error} Training goes on and will try again.")
+        self.checkpoints.save(self.engine, self.progress)
+        if wait:
+            self.checkpoints.finish()
 
 
-def starting_model(config: Config, parent: str | None):
+def starting_model(
+    config: Config, parent: str | None, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+):
     """The weights a stage starts from: those of the stage before, or the base model."""
     if parent is None:
-        return build_model(config.model, config.seed)
-    return load_model(commits.read(parent).path / "model")
+        return build_model(config.model, config.seed, dtype, device)
+    return load_model(commits.read(parent).path / "model", dtype, device)
 
 
 def _device() -> torch.device:
@@ -200,10 +320,3 @@ def _device() -> torch.device:
     from ray.train.torch import get_device
 
     return get_device()
-
-
-def _finite(value: float, what: str) -> None:
-    if not math.isfinite(value):
-        raise NonFiniteLoss(
-            f"{what} is {value}.", "Lower train.stages.N.lr, set train.warmup_steps, or look at the clips of this step."
-        )

@@ -15,8 +15,9 @@ from encoded_noise import tiny_config, write_encoded
 
 from infra import commits
 from infra.workspace import Workspace
+from training import signals
 
-LONG = ("train.stages.0.steps=20", "train.checkpoint_every=4", "train.max_failures=1")
+LONG = ("train.stages.0.steps=20", "train.checkpoint_every=4", "train.max_failures=2")
 
 
 def make_job(workspace: Workspace, folder: Path, number: int, *overrides: str):
@@ -30,7 +31,7 @@ def make_job(workspace: Workspace, folder: Path, number: int, *overrides: str):
         config=config,
         number=number,
         identity=stage_values(config, number),
-        encoded=str(workspace.encoded),
+        data=str(workspace.encoded),
         cache=workspace.cache,
         parent=None,
         folder=folder,
@@ -38,25 +39,55 @@ def make_job(workspace: Workspace, folder: Path, number: int, *overrides: str):
     )
 
 
-def runs(root: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Name -> (stage, overrides); what the two workers below do one after another."""
-    short = ("train.stages.1.steps=3", "train.stages.0.steps=3", "train.clip_norm=0.5")
-    zero = {f"zero{z}": (2, (f"train.zero={z}", *short)) for z in (1, 2, 3)}
-    return {"undisturbed": (1, LONG), **zero, "lora_zero3": (1, ("train.zero=3", *short))}
+SHORT = ("train.stages.1.steps=3", "train.stages.0.steps=3", "train.clip_norm=0.5")
+RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "undisturbed": (1, LONG),
+    "elastic": (1, LONG),
+    "zero1": (2, ("train.zero=1", *SHORT)),
+    "zero2": (2, ("train.zero=2", "train.recompute=full", "train.offload=optimizer", *SHORT)),
+    "zero3": (2, ("train.zero=3", *SHORT)),
+    "lora_zero3": (1, ("train.zero=3", "train.recompute=full", *SHORT)),
+    "uneven": (1, ("train.batch=5", "train.micro_batch=2", "train.stages.0.schedule=cosine", *SHORT)),
+    "pose_simulation": (3, ("train.zero=1", "train.stages.2.steps=3", "train.stages.2.pose_simulation=1.0")),
+    "bf16": (2, ("train.zero=3", "train.precision=bf16", *SHORT)),
+}
+"""Name -> (stage, overrides); what the two workers below do one after another."""
 
 
-def rank_of_two(root: str, rank: int) -> None:
+def worker(root: str, rank: int, world: int, names: list[str], stop_at: int | None) -> None:
+    """One gloo process, without Ray. ``stop_at``: the step from which the driver would ask for an end."""
     import torch.distributed as dist
 
     from training.launch import work
 
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", GLOO_SOCKET_IFNAME="lo")
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), GLOO_SOCKET_IFNAME="lo")
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
-    dist.init_process_group("gloo", store=dist.FileStore(f"{root}/store", 2), rank=rank, world_size=2)
-    workspace = Workspace(Path(root))
-    for name, (number, overrides) in runs(Path(root)).items():
-        returned = work(make_job(workspace, Path(root) / name, number, *overrides))
-        assert returned == {"finished": True}, returned
+    store = dist.FileStore(f"{root}/store-{names[0]}-{world}-{stop_at}", world)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    for name in names:
+        number, overrides = RUNS[name]
+        job = make_job(Workspace(Path(root)), Path(root) / name, number, *overrides)
+        if stop_at is not None and rank == 0:
+            threading.Thread(target=ask_for_an_end, args=(job.folder, stop_at)).start()
+        assert work(job) == {"finished": stop_at is None}
+
+
+def ask_for_an_end(folder: Path, step: int) -> None:
+    while (signals.shown(folder) or {"step": 0})["step"] < step:
+        time.sleep(0.005)
+    (folder / signals.STOP).touch()
+
+
+def train(root: Path, world: int, names: list[str], stop_at: int | None = None) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.trainer", "deepspeed"])
+    arguments = [(str(root), rank, world, names, stop_at) for rank in range(world)]
+    workers = [context.Process(target=worker, args=each) for each in arguments]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join(300)
+        assert each.exitcode == 0
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +98,7 @@ def two_workers(tmp_path_factory) -> Path:
     prebuild.build()
     root = tmp_path_factory.mktemp("two")
     write_encoded(Workspace(root).encoded)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.trainer", "deepspeed"])
-    workers = [context.Process(target=rank_of_two, args=(str(root), rank)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(300)
-        assert worker.exitcode == 0
+    train(root, 2, [name for name in RUNS if name != "elastic"])
     return root
 
 
@@ -83,13 +107,15 @@ def newest_progress(folder: Path) -> dict:
 
 
 def plain_history(root: Path, number: int, overrides: tuple[str, ...], dropped_term: bool = False) -> list[dict]:
-    """The same steps in one process of plain PyTorch: no DeepSpeed, no workers."""
+    """The same steps in one process of plain PyTorch: no DeepSpeed, no workers, one sample after the other, fp32."""
     import torch
 
     from model.checkpoint import build_base
     from model.initialise import base_forward
     from training.adapters import make_trainable, parameter_groups
+    from training.batches import Batches
     from training.data import EncodedDataset
+    from training.engine import schedule
     from training.objectives import build_objective
     from training.randomness import Randomness
     from training.trainer import starting_model
@@ -101,85 +127,113 @@ def plain_history(root: Path, number: int, overrides: tuple[str, ...], dropped_t
     objective = build_objective(config, number, clips, lambda: lambda *inputs: base_forward(base, *inputs), device)
     model = starting_model(config, None).train()
     make_trainable(model, stage, randomness.weights_seed)
-    optimizer = torch.optim.AdamW(parameter_groups(model, stage), betas=(0.9, 0.999))
-    rows = []
+    groups = parameter_groups(model, stage)
+    rates = [group["lr"] for group in groups]
+    optimizer = torch.optim.AdamW(groups, betas=config.train.betas)
+    batches = Batches(config, number, clips, objective, randomness, rank=0, world=1)
+    size, rows = config.train.batch, []
     for step in range(stage.steps):
         losses = []
-        for index in (2 * step, 2 * step + 1):
-            draws = randomness.draws(index, 2, text_dropout=stage.text_dropout, pose_dropout=stage.pose_dropout)
-            example = objective.example(clips[randomness.sample(index, len(clips))], draws, device)
+        for position, row in enumerate(batches.order.batch(step)):
+            draws = batches.draws(step, position)
             torch.manual_seed(draws.layer_seed)
-            loss = objective.loss(model, example)["total"]
-            (loss / 2).backward()
+            loss = objective.loss(model, objective.example(clips[row], draws))["total"].squeeze()
+            (loss / size).backward()
             losses.append(loss.item())
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * schedule(stage, step)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.train.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
-        rows.append({"loss": sum(losses) / 2, "gradient_norm": norm.item()})
+        rows.append({"loss": sum(losses) / size, "gradient_norm": norm.item()})
     return rows
 
 
-@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "lora_zero3"])
+@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "lora_zero3", "uneven", "pose_simulation", "bf16"])
 def test_zero_gives_the_losses_and_gradients_of_plain_pytorch(two_workers, name):
-    number, overrides = runs(two_workers)[name]
+    """In fp32 up to the order of sums, in bf16 up to its rounding (8 bits: 0.4 % of each number)."""
+    number, overrides = RUNS[name]
     found = newest_progress(two_workers / name)["history"]
     expected = plain_history(two_workers, number, overrides)
-    assert len(found) == len(expected) == 3
+    assert len(found) == len(expected) == 3 and all(row["applied"] for row in found)
+    # Two samples at once share one draw of FAAU's dropout, one after the other have one each.
+    loss, norm = {"bf16": (5e-3, 1e-2), "uneven": (1e-3, 2e-3)}.get(name, (1e-5, 1e-4))
     for ours, plain in zip(found, expected, strict=True):
-        assert ours["loss"] == pytest.approx(plain["loss"], rel=1e-5)
-        assert ours["gradient_norm"] == pytest.approx(plain["gradient_norm"], rel=1e-4)
+        assert ours["loss"] == pytest.approx(plain["loss"], rel=loss)
+        assert ours["gradient_norm"] == pytest.approx(plain["gradient_norm"], rel=norm)
 
 
 def test_a_dropped_term_would_be_seen(two_workers):
-    number, overrides = runs(two_workers)["zero3"]
+    """Even under the wider bounds of bf16: the gradient differs by 3 %."""
+    number, overrides = RUNS["zero3"]
     found = newest_progress(two_workers / "zero3")["history"][-1]
     wrong = plain_history(two_workers, number, overrides, dropped_term=True)[-1]
-    assert found["gradient_norm"] != pytest.approx(wrong["gradient_norm"], rel=1e-3)
+    assert found["gradient_norm"] != pytest.approx(wrong["gradient_norm"], rel=1e-2)
 
 
-def test_a_killed_worker_changes_nothing(two_workers, tmp_path, capsys):
-    """SIGKILL of a worker in mid-run under Ray Train: the group restarts and ends in bitwise the same weights."""
+def test_other_numbers_of_workers_go_on_with_the_same_samples_and_losses(two_workers):
+    """Two workers, then one, then two: with nothing in common but the checkpoints."""
+    for world, stop_at in ((2, 5), (1, 11), (2, None)):
+        train(two_workers, world, ["elastic"], stop_at)
+        (two_workers / "elastic" / signals.STOP).unlink(missing_ok=True)
+    undisturbed, elastic = (newest_progress(two_workers / name) for name in ("undisturbed", "elastic"))
+    assert [row["clips"] for row in elastic["history"]] == [row["clips"] for row in undisturbed["history"]]
+    for ours, expected in zip(elastic["history"], undisturbed["history"], strict=True):
+        assert ours["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert ours["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
+
+
+def test_killed_workers_change_nothing(two_workers, tmp_path, capsys):
+    """Under Ray Train, SIGKILL of a worker and then SIGTERM: the group starts again and ends in bitwise the same."""
     import torch
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+    from safetensors.torch import load_file
 
     from infra.ray_session import session
     from model.checkpoint import load_model
-    from training.stages import train_stage
+    from training.checkpoint import read_trained
+    from training.stages import TRAINED, train_stage
 
     workspace, config = Workspace(tmp_path / "work"), tiny_config(*LONG)
     shutil.copytree(Workspace(two_workers).encoded, workspace.encoded)
     killed = []
     with session(config.resources, workspace):
-        killer = threading.Thread(target=kill_a_worker, args=(workspace.checkpoints(1), killed))
+        killer = threading.Thread(target=kill_workers, args=(workspace.checkpoints(1), killed))
         killer.start()
         commit = train_stage(config, workspace, None, 1)
         killer.join()
-    assert killed and commits.verify(commit).meta["stage"] == 1
+    assert killed == [signal.SIGKILL, signal.SIGTERM] and commits.verify(commit).meta["stage"] == 1
     assert not workspace.checkpoints(1).exists()
-    assert "Stage 1 continues from its checkpoint of step" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("Stage 1 continues from its checkpoint of step") == 2
 
-    undisturbed = sorted((two_workers / "undisturbed").glob("step-*"))[-1]
-    progress = json.loads((undisturbed / "progress.json").read_text())
-    assert commit.meta["validation"] == progress["validation"]
-    expected = get_fp32_state_dict_from_zero_checkpoint(str(undisturbed / "deepspeed"))
-    found = get_fp32_state_dict_from_zero_checkpoint(str(commit.path / "deepspeed"))
+    undisturbed = commits.read(sorted((two_workers / "undisturbed").glob("step-*"))[-1])
+    validation = newest_progress(two_workers / "undisturbed")["validation"]
+    assert commit.meta["validation"]["end"]["loss"] == validation[-1]["loss"] < validation[0]["loss"]
+    expected, found = read_trained(undisturbed), load_file(commit.path / TRAINED)
     assert found.keys() == expected.keys() and len(found) > 42
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert progress["validation"]["end"]["loss"] < progress["validation"]["start"]["loss"]
 
     merged = load_model(commit.path / "model").state_dict()
     assert torch.equal(merged["patch_embedding_fuse.weight"], expected["patch_embedding_fuse.weight"])
     assert not any("lora" in name for name in merged)
 
 
-def kill_a_worker(folder: Path, killed: list[int]) -> None:
+def kill_workers(folder: Path, killed: list[int]) -> None:
+    """SIGKILL once there is a checkpoint, and SIGTERM once the group that followed has trained."""
     deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        if list(folder.glob("step-*/COMMIT.json")):
-            mine = psutil.process_iter(["ppid", "cmdline"])
-            ancestry = {p.pid: p for p in psutil.Process().children(recursive=True)}
-            workers = [p for p in mine if p.pid in ancestry and "RayTrainWorker" in "".join(p.info["cmdline"] or ())]
-            os.kill(workers[-1].pid, signal.SIGKILL)
-            killed.append(workers[-1].pid)
-            return
-        time.sleep(0.01)
+    for number, begun in ((signal.SIGKILL, checkpointed), (signal.SIGTERM, continued)):
+        workers: list[psutil.Process] = []
+        while time.monotonic() < deadline and not begun(folder):
+            time.sleep(0.01)
+            if not all(process.is_running() for process in workers) or len(workers) < 2:
+                descendants = psutil.Process().children(recursive=True)
+                workers = [process for process in descendants if process.name() == "ray::RayTrainWorker"]
+        os.kill(workers[-1].pid, number)
+        killed.append(number)
+
+
+def checkpointed(folder: Path) -> bool:
+    return any(folder.glob("step-*/COMMIT.json"))
+
+
+def continued(folder: Path) -> bool:
+    return any("continues" in message for message in (signals.shown(folder) or {"messages": []})["messages"])
