@@ -18,9 +18,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+queue_app = typer.Typer(help="Runs one after another or side by side, kept on disk.", no_args_is_help=True)
+app.add_typer(queue_app, name="queue")
 INTERRUPTED = 130
 LARGEST_SEED = 2**63 - 1
-CHAINED = ("curate", "encode", "train", "evaluate", "compare", "demo", "run")
+CHAINED = ("curate", "encode", "train", "sweep", "queue", "evaluate", "compare", "demo", "run")
 """Commands that pass over what is committed."""
 _debug = False
 
@@ -35,6 +37,7 @@ ConfigOption = Annotated[
 ]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the config that would run, and stop.")]
+QueueFolder = Annotated[Path, typer.Option("--queue", help="The queue's folder.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Traceback on failure.", callback=_set_debug)]
 
 
@@ -195,12 +198,93 @@ def encode(
 def train(
     overrides: Overrides = None,
     stage: Annotated[int | None, typer.Option(min=1, max=3, help="One stage; default: all that are left.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="COMMIT", help="Checkpoint of the stage before; default: the work folder's."),
+    ] = None,
     config: ConfigOption = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
 ) -> None:
-    """The three decoupled stages on DeepSpeed ZeRO."""
+    """The three decoupled stages on DeepSpeed ZeRO.
+
+    The same command again continues, also on another number of workers or under another ZeRO stage.
+    """
+    if start_from is not None:
+        if stage is None:
+            raise typer.BadParameter("goes with --stage, which says what to start from it", param_hint="--from")
+        overrides = [*(overrides or []), f"train.start_from={start_from}"]
     _run([f"stage{stage}"] if stage else ["stage1", "stage2", "stage3"], config, overrides, print_config)
+
+
+@app.command()
+def plan(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[world=N] [gpu=NAME] [price=P] [mfu=M] [KEY=VALUE]...")
+    ] = None,
+    stage: Annotated[int | None, typer.Option(min=1, max=3, help="One stage; default: all.")] = None,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """Memory by part, FLOPs, time, disk and cost of training, before it starts; exit 1 if it cannot fit.
+
+    world: workers; gpu: such as h100-80, cpu, default what is here; price: of a GPU hour; mfu: 0..1, share of the peak.
+    """
+    from training.plan_command import split_overrides
+
+    asked, overrides = split_overrides(overrides or [])
+    if (loaded := _load(config, overrides, print_config)) is not None:
+        from training.plan_command import plan_stages
+
+        if not plan_stages(loaded, [stage] if stage else [1, 2, 3], **asked):
+            raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(metavar="COMMIT", help="A stage's folder.")],
+    out: Annotated[str, typer.Option(help="New folder for the export.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="diffusers, official: whole models; lora-peft, lora-comfyui: of a lora stage."),
+    ] = "diffusers",
+    precision: Annotated[str, typer.Option(help="bf16 or fp32.")] = "bf16",
+    debug: Debug = False,
+) -> None:
+    """A stage's weights for other programs, committed with their lineage."""
+    from training.export import export as write_export
+
+    commit = write_export(checkpoint, out, form, precision=precision)
+    print(f"{commit.uri}  ({form}, {sum(facts['bytes'] for facts in commit.files.values()) / 1e6:.1f} MB)")
+
+
+@app.command()
+def sweep(
+    name: Annotated[str, typer.Argument(help="Of the sweep; a folder of that name under WORK/sweeps.")],
+    stage: Annotated[int, typer.Option(min=1, max=3, help="The stage that is trained.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=V1,V2...]... [KEY=VALUE]...", help="What varies, and what holds."),
+    ] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", exists=True, dir_okay=False, help="YAML: a list of lists of overrides.")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="For all runs together; default: the machine's.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="The same.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(min=0.1, help="The same.")] = None,
+    config: ConfigOption = None,
+    debug: Debug = False,
+) -> None:
+    """Train one stage with every combination of values, and compare the runs.
+
+    The same command again continues; other values under the same name are added.
+    """
+    from training.sweep import sweep as run_sweep
+
+    limits = {"cpus": cpus, "gpus": gpus, "memory_gb": memory_gb}
+    if not run_sweep(name, stage, config, overrides or [], listed=listed, **limits):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -357,6 +441,80 @@ def run(
         from infra.chain import run_chain
 
         run_chain(loaded, _steps(loaded))
+
+
+@queue_app.command("add")
+def queue_add(
+    items: Annotated[list[str], typer.Argument(metavar="CONFIG... [KEY=VALUE]...", help="Presets or YAML files.")],
+    queue: QueueFolder = Path("queue"),
+    name: Annotated[str | None, typer.Option(help="Default: the work folder's.")] = None,
+    command: Annotated[str, typer.Option(help="train, or another command of the chain.")] = "train",
+    stage: Annotated[int | None, typer.Option(min=1, max=3, help="Of train.")] = None,
+    priority: Annotated[int, typer.Option(help="The higher the earlier.")] = 0,
+    after: Annotated[list[str] | None, typer.Option(help="Only once that entry is done; also several.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Add runs: one of each config, as it is now."""
+    from training.queue import add
+
+    files = [item for item in items if not re.match(r"[a-z_][\w.]*=", item)]
+    overrides = [item for item in items if item not in files]
+    step = [command, *([] if stage is None else ["--stage", str(stage)])]
+    for entry in add(queue, files, overrides, name=name, command=step, priority=priority, after=after or []):
+        print(f"{entry.name}: {' '.join(entry.command)} in {entry.work}")
+
+
+@queue_app.command("run")
+def queue_run(
+    queue: QueueFolder = Path("queue"),
+    cpus: Annotated[int | None, typer.Option(min=1, help="For all runs together; default: the machine's.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="The same.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(min=0.1, help="The same.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Wait for more when all is done.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Run what waits, side by side as far as cores, memory and GPUs go; exit 1 if something failed."""
+    from training.queue_runner import run_queue
+
+    if not run_queue(queue, cpus=cpus, gpus=gpus, memory_gb=memory_gb, keep=keep):
+        raise typer.Exit(1)
+
+
+@queue_app.command("list")
+def queue_list(queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
+    """Every run: state, priority, how far it is, and what is wrong."""
+    from training.queue_table import show
+
+    show(queue)
+
+
+@queue_app.command("cancel")
+def queue_cancel(name: str, queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
+    """Take a run out; one that runs writes a checkpoint first."""
+    from training.queue import Queue
+
+    Queue(queue).cancel(name)
+
+
+@queue_app.command("retry")
+def queue_retry(name: str, queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
+    """Let a failed or cancelled run wait again."""
+    from training.queue import Queue
+
+    Queue(queue).retry(name)
+
+
+@queue_app.command("log")
+def queue_log(
+    name: str,
+    queue: QueueFolder = Path("queue"),
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while it runs.")] = False,
+    debug: Debug = False,
+) -> None:
+    """What a run has printed."""
+    from training.queue_table import show_log
+
+    show_log(queue, name, follow)
 
 
 @app.command()

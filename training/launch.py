@@ -135,16 +135,17 @@ def _show(job: Job, fitting: threading.Thread, console: Console, meanwhile: Call
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    said = 0
+    said, group = 0, None
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(f"stage {job.number}: starting {job.config.train.workers} workers", total=steps, loss="")
         while True:
             alive = fitting.is_alive()
             if (state := signals.shown(job.folder)) is not None:
-                said = said if said <= len(state["messages"]) else 0  # a restarted worker begins its list anew
+                if state["began"] != group:  # whose list of messages is its own
+                    said, group = 0, state["began"]
                 for message in state["messages"][said:]:
                     console.print(message, soft_wrap=True, markup=False, highlight=False)
-                said = max(said, len(state["messages"]))
+                said = len(state["messages"])
                 bar.update(
                     task,
                     completed=state["step"],

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from infra.errors import SteadyDancerError
-from training import signals
+from model.transformer import model_config
+from training import flops, signals
 from training.checkpoint import Progress
+from training.hardware import called
 from training.job import Job
 
 TIMESTEP_BUCKETS = 10
@@ -20,8 +22,11 @@ class Observation:
     def __init__(self, job: Job, device: torch.device, messages: list[str]):
         self.job, self.device, self.messages = job, device, messages
         self.first = torch.distributed.get_rank() == 0
-        self.began = time.perf_counter()
+        self.began = time.time()
         self.useful_s = 0.0
+        self.stage = job.config.train.stages[job.number - 1]
+        gpu = called(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+        self.peak_tflops = gpu and gpu.tflops
 
     def empty_buckets(self) -> Tensor:
         """(2, TIMESTEP_BUCKETS): summed losses and numbers of samples by timestep."""
@@ -57,7 +62,8 @@ class Observation:
             "data_wait_share": waited_s / whole_s,
             "samples_per_second": row["samples"] / whole_s,
             "tokens_per_second": row["samples"] * (t + 2) * h * w / 4 / whole_s,
-            "goodput": self.useful_s / (time.perf_counter() - self.began),
+            **self._utilisation(row["samples"] / whole_s, shape_THW),
+            "goodput": self.useful_s / (time.time() - self.began),
             "peak_memory_gb": self._peak(),
             "skipped_steps": progress.skipped,
             "unreadable_clips": len(progress.unreadable),
@@ -72,7 +78,8 @@ class Observation:
         """Tells the driver where training stands, and what there is to say."""
         if self.first and progress.history:
             last = progress.history[-1]
-            signals.show(self.job.folder, {"step": progress.step, "loss": last["loss"], "messages": self.messages})
+            state = {"began": self.began, "step": progress.step, "loss": last["loss"], "messages": self.messages}
+            signals.show(self.job.folder, state)
 
     def validation(self, row: dict[str, float]) -> None:
         if self.first and self.job.run is not None:
@@ -85,6 +92,12 @@ class Observation:
             self.job.run.log_metrics(metrics, step=step)
         except SteadyDancerError as error:
             self.messages.append(f"The metrics of step {step} are lost. {error}")
+
+    def _utilisation(self, samples_per_second: float, shape_THW: tuple[int, int, int]) -> dict[str, float]:
+        """Model FLOPs (what the mathematics asks, without what is computed anew) per worker, and of its peak."""
+        sample = flops.step(model_config(self.job.config.model.size), shape_THW, self.stage, "none").model
+        tflops = sample * samples_per_second / torch.distributed.get_world_size() / 1e12
+        return {"tflops_per_worker": tflops, **({"mfu": tflops / self.peak_tflops} if self.peak_tflops else {})}
 
     def _peak(self) -> float:
         if self.device.type == "cuda":

@@ -13,7 +13,7 @@ from infra.errors import SteadyDancerError
 from infra.schema import Config
 from infra.tracking import StepRun
 from infra.workspace import Workspace
-from training import data, plan, prebuild
+from training import data, plan_check, prebuild
 
 KIND = "checkpoint"
 TRAINED, HISTORY, VALIDATION = "trained.safetensors", "history.parquet", "validation.parquet"
@@ -39,7 +39,7 @@ def train_stage(config: Config, workspace: Workspace, run: StepRun | None, numbe
     parents = [clips, *([parent] if parent else [])]
     stage, identity = config.train.stages[number - 1], stage_values(config, number)
     if config.train.plan:
-        plan.check(config, number)
+        plan_check.check(config, number)
     with console.status("checking DeepSpeed's compiled op (built once, takes a minute)"):
         compiled_op = prebuild.build()
     for earlier in range(1, number):  # left behind where a kill came between a commit and its clean-up

@@ -17,7 +17,7 @@ from infra import commits
 from infra.workspace import Workspace
 from training import signals
 
-LONG = ("train.stages.0.steps=20", "train.checkpoint_every=4", "train.max_failures=2")
+LONG = ("train.stages.0.steps=40", "train.checkpoint_every=8", "train.max_failures=2")
 
 
 def make_job(workspace: Workspace, folder: Path, number: int, *overrides: str):
@@ -173,7 +173,7 @@ def test_a_dropped_term_would_be_seen(two_workers):
 
 def test_other_numbers_of_workers_go_on_with_the_same_samples_and_losses(two_workers):
     """Two workers, then one, then two: with nothing in common but the checkpoints."""
-    for world, stop_at in ((2, 5), (1, 11), (2, None)):
+    for world, stop_at in ((2, 9), (1, 20), (2, None)):
         train(two_workers, world, ["elastic"], stop_at)
         (two_workers / "elastic" / signals.STOP).unlink(missing_ok=True)
     undisturbed, elastic = (newest_progress(two_workers / name) for name in ("undisturbed", "elastic"))
@@ -221,14 +221,17 @@ def kill_workers(folder: Path, killed: list[int]) -> None:
     """SIGKILL once there is a checkpoint, and SIGTERM once the group that followed has trained."""
     deadline = time.monotonic() + 240
     for number, begun in ((signal.SIGKILL, checkpointed), (signal.SIGTERM, continued)):
-        workers: list[psutil.Process] = []
         while time.monotonic() < deadline and not begun(folder):
-            time.sleep(0.01)
-            if not all(process.is_running() for process in workers) or len(workers) < 2:
-                descendants = psutil.Process().children(recursive=True)
-                workers = [process for process in descendants if process.name() == "ray::RayTrainWorker"]
+            workers = [p for p in psutil.Process().children(recursive=True) if is_a_worker(p)]
         os.kill(workers[-1].pid, number)
         killed.append(number)
+
+
+def is_a_worker(process: psutil.Process) -> bool:
+    try:
+        return "RayTrainWorker" in "".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return False
 
 
 def checkpointed(folder: Path) -> bool:
