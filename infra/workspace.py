@@ -201,7 +201,7 @@ def machine_suffices(resources: Resources, folder: Path) -> None:
             f"resources.cpus={resources.cpus}, this machine has {cpus}.",
             f"Set resources.cpus={cpus}, or join a cluster with resources.ray_address=...",
         )
-    memory = min(psutil.virtual_memory().available, _cgroup_memory()) / 2**30
+    memory = min(psutil.virtual_memory().available, cgroup_memory()) / 2**30
     if resources.memory_gb > memory:
         raise SteadyDancerError(
             f"resources.memory_gb={resources.memory_gb:g}, {memory:.1f} GiB are free on this machine.",
@@ -218,7 +218,7 @@ def machine_suffices(resources: Resources, folder: Path) -> None:
         )
 
 
-def _cgroup_memory() -> float:
+def cgroup_memory() -> float:
     """Bytes left under the control group's limit (containers), or infinity."""
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if not limit.is_file() or not used.is_file() or (text := limit.read_text().strip()) == "max":

@@ -69,7 +69,8 @@ def student_engine(
 
 def deepspeed_config(train: Train, model: nn.Module, zero: int, world: int = 1, passes: int = 1) -> dict:
     """DeepSpeed's settings; what it changed the default of between releases is written out."""
-    numel = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    bucket = min(trained, LARGEST_BUCKET) or LARGEST_BUCKET
     host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     offload = {
         "none": {},
@@ -84,8 +85,8 @@ def deepspeed_config(train: Train, model: nn.Module, zero: int, world: int = 1, 
         "bf16": {"enabled": train.precision == "bf16", "check_grad_overflow": True},
         "zero_optimization": {
             "stage": zero,
-            "reduce_bucket_size": min(numel, LARGEST_BUCKET),
-            "allgather_bucket_size": min(numel, LARGEST_BUCKET),
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
             "overlap_comm": torch.cuda.is_available(),
             **offload,
         },
