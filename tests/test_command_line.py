@@ -75,6 +75,11 @@ def test_an_unknown_key_is_wrong_usage(command, capsys):
         ["nonsense"],
         ["run", "--nonsense"],
         ["train", "--stage", "4"],
+        ["train", "--from", "work/demo/stage1"],
+        ["plan", "gpu=h10"],
+        ["plan", "world=many"],
+        ["sweep", "one", "--stage", "1", "train.stages.0.lr=1e-4"],
+        ["queue", "add", "--queue", "nowhere", "none.yaml"],
         ["animate"],
         ["lineage"],
         ["run", "--config", "none.yaml"],
@@ -157,3 +162,20 @@ def test_sources_without_videos_are_told_and_leave_nothing(tmp_path):
     assert done.returncode == 1
     assert str(tmp_path / "videos") in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "w/dataset").exists()
+
+
+def test_a_plan_that_cannot_fit_exits_1_and_says_what_would(capsys):
+    asked = ["plan", "--config", "paper", "--stage", "2", "world=8"]
+    assert call(*asked, "gpu=a100-40") == 1
+    assert "does not fit" in (out := capsys.readouterr().out) and "any of these fits" in out
+    assert call(*asked, "gpu=h200-141") == 0
+    assert "does not fit" not in capsys.readouterr().out
+
+
+def test_runs_are_queued_listed_and_taken_out(tmp_path, capsys):
+    place = ["--queue", tmp_path / "q"]
+    assert call("queue", "add", "demo", f"work={tmp_path / 'w'}", *place, "--name", "first", "--stage", "1") == 0
+    assert "first: train --stage 1 in" in capsys.readouterr().out
+    assert call("queue", "cancel", "first", *place) == 0 and call("queue", "list", *place) == 0
+    assert "cancelled" in capsys.readouterr().out
+    assert call("queue", "log", "first", *place) == 2

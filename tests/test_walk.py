@@ -104,16 +104,17 @@ def test_anyone_can_read_the_dataset(walk):
         assert {(m.mtime, m.uid, m.gid) for m in tar} == {(0, 0, 0)}
 
 
-def test_deepspeeds_own_tools_read_every_stage(walk):
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+def test_a_stage_keeps_what_it_trained_beside_the_merged_weights(walk):
+    from safetensors.torch import load_file
 
     work, _ = walk
-    counts = []
-    for stage in (1, 2, 3):
-        weights = get_fp32_state_dict_from_zero_checkpoint(str(work / f"stage{stage}/deepspeed"))
-        assert all(tensor.isfinite().all() for tensor in weights.values())
-        counts.append(sum(tensor.numel() for tensor in weights.values()))
-    assert counts[0] < counts[1] > counts[2], "stages 1 and 3 hold what they trained, and not the frozen weights"
+    for stage, names in ((1, {"lora_A", "lora_B"}), (3, {"lora_A", "lora_B"})):
+        trained = load_file(work / f"stage{stage}/trained.safetensors")
+        assert all(tensor.isfinite().all() for tensor in trained.values())
+        assert {name for name in names if any(f".{name}." in key for key in trained)} == names
+    assert not (work / "stage2/trained.safetensors").exists(), "it trained everything: that is the model"
+    history = pq.read_table(work / "stage2/history.parquet").to_pylist()
+    assert [row["step"] for row in history] == [1, 2, 3, 4] and all(len(row["clips"]) == 2 for row in history)
 
 
 def test_stages_start_from_their_parents(walk):

@@ -46,7 +46,7 @@ RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
     "zero1": (2, ("train.zero=1", *SHORT)),
     "zero2": (2, ("train.zero=2", "train.recompute=full", "train.offload=optimizer", *SHORT)),
     "zero3": (2, ("train.zero=3", *SHORT)),
-    "lora_zero3": (1, ("train.zero=3", "train.recompute=full", *SHORT)),
+    "lora_zero3": (1, ("train.zero=3", "train.recompute=attention", *SHORT)),
     "uneven": (1, ("train.batch=5", "train.micro_batch=2", "train.stages.0.schedule=cosine", *SHORT)),
     "pose_simulation": (3, ("train.zero=1", "train.stages.2.steps=3", "train.stages.2.pose_simulation=1.0")),
     "bf16": (2, ("train.zero=3", "train.precision=bf16", *SHORT)),
