@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,6 +38,7 @@ ConfigOption = Annotated[
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the config that would run, and stop.")]
 QueueFolder = Annotated[Path, typer.Option("--queue", help="The queue's folder.")]
+QueuedRun = Annotated[str, typer.Argument(metavar="NAME", help="Of a run, as `queue list` shows it.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Traceback on failure.", callback=_set_debug)]
 
 
@@ -76,6 +77,15 @@ def _run(names: list[str], config: str | None, overrides: list[str] | None, prin
         run_chain(loaded, [step for step in _steps(loaded) if step.name in names])
 
 
+def _run_planned(config, steps: list) -> None:
+    """A stage that cannot fit is told before the first step rather than days later."""
+    from infra.chain import run_chain
+    from training.plan_check import check_all
+
+    check_all(config, [step.number for step in steps if step.number is not None])
+    run_chain(config, steps)
+
+
 def _steps(config) -> list:
     from infra.chain import Step
 
@@ -91,7 +101,14 @@ def _steps(config) -> list:
         ),
         Step("encode", "pipelines.encode:encode", lambda w: w.encoded),
         *(
-            Step(f"stage{n}", "training.stages:train_stage", lambda w, n=n: w.stage(n), "training.stages:show", n)
+            Step(
+                f"stage{n}",
+                "training.stages:train_stage",
+                lambda w, n=n: w.stage(n),
+                "training.stages:show",
+                n,
+                outdated="training.stages:asked_for_another",
+            )
             for n in (1, 2, 3)
         ),
         Step("evaluate", "evaluation.evaluate:evaluate", lambda w: w.evaluation, "evaluation.evaluate:show"),
@@ -214,7 +231,9 @@ def train(
         if stage is None:
             raise typer.BadParameter("goes with --stage, which says what to start from it", param_hint="--from")
         overrides = [*(overrides or []), f"train.start_from={start_from}"]
-    _run([f"stage{stage}"] if stage else ["stage1", "stage2", "stage3"], config, overrides, print_config)
+    if (loaded := _load(config, overrides, print_config)) is not None:
+        numbers = [stage] if stage else [1, 2, 3]
+        _run_planned(loaded, [step for step in _steps(loaded) if step.number in numbers])
 
 
 @app.command()
@@ -246,10 +265,10 @@ def export(
     checkpoint: Annotated[str, typer.Argument(metavar="COMMIT", help="A stage's folder.")],
     out: Annotated[str, typer.Option(help="New folder for the export.")],
     form: Annotated[
-        str,
-        typer.Option("--format", help="diffusers, official: whole models; lora-peft, lora-comfyui: of a lora stage."),
+        Literal["diffusers", "official", "lora-peft", "lora-comfyui"],
+        typer.Option("--format", help="The first two: whole models; the others: of a lora stage."),
     ] = "diffusers",
-    precision: Annotated[str, typer.Option(help="bf16 or fp32.")] = "bf16",
+    precision: Annotated[Literal["bf16", "fp32"], typer.Option(help="Of the weights that may be in either.")] = "bf16",
     debug: Debug = False,
 ) -> None:
     """A stage's weights for other programs, committed with their lineage."""
@@ -261,7 +280,7 @@ def export(
 
 @app.command()
 def sweep(
-    name: Annotated[str, typer.Argument(help="Of the sweep; a folder of that name under WORK/sweeps.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the sweep; a folder of that name under WORK/sweeps.")],
     stage: Annotated[int, typer.Option(min=1, max=3, help="The stage that is trained.")],
     overrides: Annotated[
         list[str] | None,
@@ -438,9 +457,7 @@ def run(
 ) -> None:
     """The whole chain from one config; what is done already is passed over."""
     if (loaded := _load(config, overrides, print_config)) is not None:
-        from infra.chain import run_chain
-
-        run_chain(loaded, _steps(loaded))
+        _run_planned(loaded, _steps(loaded))
 
 
 @queue_app.command("add")
@@ -455,6 +472,8 @@ def queue_add(
     debug: Debug = False,
 ) -> None:
     """Add runs: one of each config, as it is now."""
+    if stage is not None and command != "train":
+        raise typer.BadParameter(f"goes with train, not with {command}", param_hint="--stage")
     from training.queue import add
 
     files = [item for item in items if not re.match(r"[a-z_][\w.]*=", item)]
@@ -489,24 +508,26 @@ def queue_list(queue: QueueFolder = Path("queue"), debug: Debug = False) -> None
 
 
 @queue_app.command("cancel")
-def queue_cancel(name: str, queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
+def queue_cancel(name: QueuedRun, queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
     """Take a run out; one that runs writes a checkpoint first."""
     from training.queue import Queue
 
-    Queue(queue).cancel(name)
+    entry = Queue(queue).cancel(name)
+    print(f"{entry.name}: {'cancelling' if entry.cancelling else entry.state}")
 
 
 @queue_app.command("retry")
-def queue_retry(name: str, queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
+def queue_retry(name: QueuedRun, queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
     """Let a failed or cancelled run wait again."""
     from training.queue import Queue
 
-    Queue(queue).retry(name)
+    entry = Queue(queue).retry(name)
+    print(f"{entry.name}: {entry.state}")
 
 
 @queue_app.command("log")
 def queue_log(
-    name: str,
+    name: QueuedRun,
     queue: QueueFolder = Path("queue"),
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while it runs.")] = False,
     debug: Debug = False,

@@ -13,7 +13,8 @@ from infra.outbox import DAMAGED, Entry, Journal, Outbox
 class Delivery:
     """Inside ``with`` a thread sends new entries every ``every`` seconds. Where MLflow is away it tries again after
     ``pauses[0]`` seconds, then twice as many, and so on up to ``pauses[1]``. At the end of the block what is left has
-    ``patience`` seconds; what then still waits is said, and stays for the next delivery.
+    ``patience`` seconds; what then still waits is said, and stays for the next delivery. ``away`` is whether MLflow was
+    when last asked, which may be set before the block by who asked.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Delivery:
         self._wake, self._ending, self._over = threading.Event(), threading.Event(), threading.Event()
         self._passes = threading.Condition()
         self._begun = self._ended = 0
-        self._away = False
+        self.away = False
 
     def __enter__(self) -> "Delivery":
         self._thread = threading.Thread(target=self._go_on, name="mlflow-delivery", daemon=True)
@@ -47,7 +48,7 @@ class Delivery:
         self._thread.join(self._patience)
         self._over.set()  # a request that is still under way may end, and no other begins
         if waiting := self._outbox.count():
-            what = "is away" if self._away else "is slow"
+            what = "is away" if self.away else "is slow"
             self._say(
                 f"MLflow at {self._store.uri} {what}: {waiting} entries wait in {self._outbox.folder}; "
                 "the next command on this work folder delivers them."
@@ -58,7 +59,7 @@ class Delivery:
         with self._passes:
             wanted = self._begun + 1
             self._wake.set()
-            self._passes.wait_for(lambda: self._ended >= wanted or self._away, self._patience)
+            self._passes.wait_for(lambda: self._ended >= wanted or self.away, self._patience)
 
     def deliver(self, *journals: Journal) -> None:
         """Sends what waits in these journals (none: in all), in order. Raises Away at the first that cannot be sent.
@@ -66,16 +67,22 @@ class Delivery:
         Files may have a store of their own, for which nothing else waits: those that cannot be sent come last.
         """
         postponed: dict[str, Away] = {}
+        left: set[str] = set()  # segments at what was postponed: more of them is for the next time
         for journal in journals or self._outbox.journals():
             for batch in journal.waiting(dead_before=self._began):
                 if self._over.is_set():
                     return
+                if batch.segment in left:
+                    continue
                 try:
                     sent = self._send(journal, batch.entries)
                 except Away as reason:
                     entry = batch.entries[0]
-                    if entry.kind != "artifact" or entry.values["file"] in postponed or not self._store.answers():
+                    if entry.kind != "artifact" or not self._store.answers():
                         raise
+                    if entry.values["file"] in postponed:
+                        left.add(batch.segment)
+                        continue
                     postponed[entry.values["file"]] = reason
                     journal.postpone(entry)
                     sent = []
@@ -125,15 +132,15 @@ class Delivery:
             self._wake.wait(pause or self._every)
 
     def _now(self, away: bool, reason: Exception | None = None) -> None:
-        if away and not self._away:
+        if away and not self.away:
             self._say(
                 f"MLflow at {self._store.uri} does not answer ({reason}). The work goes on; what it logs waits in "
                 f"{self._outbox.folder}."
             )
-        elif self._away and not away:
+        elif self.away and not away:
             self._say(f"MLflow at {self._store.uri} answers again and has been told what waited.")
         with self._passes:
-            self._away, self._ended = away, self._begun
+            self.away, self._ended = away, self._begun
             self._passes.notify_all()
 
 

@@ -26,6 +26,8 @@ from infra.system_metrics import sampled
 from infra.workspace import Workspace
 
 _PARAM_CHARACTERS = 6000
+_CHAIN = "chain"
+"""Name of the parent run's journal. It has a status once work began."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class StepRun:
 class Tracking:
     """The runs of one work folder. What becomes of MLflow meanwhile is printed on ``console``.
 
-    Raises SteadyDancerError if MLflow cannot be used: nothing was computed yet that would be lost.
+    Raises SteadyDancerError if MLflow cannot be used and nothing was computed yet that would be lost. A work folder
+    that is continued goes on without: what it logs is told later.
     """
 
     def __init__(self, config: Config, workspace: Workspace, console: Console | None = None):
@@ -77,19 +80,21 @@ class Tracking:
         self._config, self._workspace = config, workspace
         self._say = _sayer(console or Console())
         self._outbox = Outbox(workspace.folder)
-        with self._reachable():
+        with self._usable():
             store = Store(self.uri, config.tracking.experiment, workspace.chain_id, self._outbox, _artifacts(self.uri))
-            store.experiment_id()
         self.delivery = Delivery(self._outbox, store, self._say)
+        with self._there():
+            store.experiment_id()
 
     @contextmanager
     def chain(self) -> Iterator[StepRun]:
         """The parent run of this work folder."""
         folder = self._workspace.folder
-        run = self._open("chain", folder.name, None, {"steadydancer.work": str(folder)})
+        run = self._open(_CHAIN, folder.name, None, {"steadydancer.work": str(folder)})
         run.log_text(dump(self._config), "config.yaml")
-        with self._reachable():  # its store of files too, which may be another
-            self.delivery.deliver(run.journal)
+        if not self.delivery.away:
+            with self._there():  # its store of files too, which may be another
+                self.delivery.deliver(run.journal)
         with self.delivery, self._running(run):
             yield run
 
@@ -162,7 +167,19 @@ class Tracking:
             run.journal.append("status", {"status": status})
 
     @contextmanager
-    def _reachable(self) -> Iterator[None]:
+    def _there(self) -> Iterator[None]:
+        """Refuses to begin without MLflow; to go on without it is said."""
+        with self._usable():
+            try:
+                yield
+            except Away as error:
+                if not any(entry.kind == "status" for entry in self._outbox.journal(_CHAIN).entries()):
+                    raise
+                self.delivery.away = True
+                self._say(f"MLflow at {self.uri} is away ({error}); the log waits in {self._outbox.folder}.")
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
         try:
             yield
         except Away as error:
@@ -180,8 +197,10 @@ def _artifacts(uri: str) -> Path | None:
 def deliver_waiting(config: Config, workspace: Workspace, console: Console) -> None:
     """Tells MLflow what an earlier command on this work folder could not; where it is still away, says so."""
     try:
-        with Tracking(config, workspace, console).delivery:
-            pass
+        delivery = Tracking(config, workspace, console).delivery
+        if not delivery.away:
+            with delivery:
+                pass
     except SteadyDancerError as error:
         outbox = Outbox(workspace.folder)
         _sayer(console)(f"{error}\n{outbox.count()} entries for it still wait in {outbox.folder}.")

@@ -78,6 +78,8 @@ def test_an_unknown_key_is_wrong_usage(command, capsys):
         ["train", "--from", "work/demo/stage1"],
         ["plan", "gpu=h10"],
         ["plan", "world=many"],
+        ["export", "work/demo/stage1", "--out", "x", "--format", "onnx"],
+        ["queue", "add", "demo", "--command", "encode", "--stage", "1"],
         ["sweep", "one", "--stage", "1", "train.stages.0.lr=1e-4"],
         ["queue", "add", "--queue", "nowhere", "none.yaml"],
         ["animate"],
@@ -172,10 +174,21 @@ def test_a_plan_that_cannot_fit_exits_1_and_says_what_would(capsys):
     assert "does not fit" not in capsys.readouterr().out
 
 
+def test_every_stage_is_planned_before_the_first_step(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("infra.chain.run_chain", lambda *_: pytest.fail("began"))
+    asked = [f"work={tmp_path / 'w'}", "train.micro_batch=1000000"]
+    assert call("train", *asked) == call("train", "--stage", "2", *asked) == call("run", *asked) == 1
+    assert "Stage 2 needs" in capsys.readouterr().err
+
+
 def test_runs_are_queued_listed_and_taken_out(tmp_path, capsys):
     place = ["--queue", tmp_path / "q"]
     assert call("queue", "add", "demo", f"work={tmp_path / 'w'}", *place, "--name", "first", "--stage", "1") == 0
     assert "first: train --stage 1 in" in capsys.readouterr().out
-    assert call("queue", "cancel", "first", *place) == 0 and call("queue", "list", *place) == 0
+    assert call("queue", "cancel", "first", *place) == 0
+    assert capsys.readouterr().out == "first: cancelled\n"
+    assert call("queue", "list", *place) == 0
     assert "cancelled" in capsys.readouterr().out
     assert call("queue", "log", "first", *place) == 2
+    assert call("queue", "retry", "first", *place) == 0
+    assert "first: waiting" in capsys.readouterr().out

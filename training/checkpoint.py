@@ -10,6 +10,7 @@ The weights are copied to host memory while training waits; writing, hashing and
 """
 
 import json
+import math
 import shutil
 import threading
 import time
@@ -27,6 +28,7 @@ from infra import commits
 from infra.commits import Commit
 from infra.errors import CorruptArtifact, SteadyDancerError
 from training import zero_state
+from training.signals import Together
 
 KIND = "train_state"
 PATTERN = "step-*"
@@ -34,7 +36,7 @@ TRAINED, MOMENTS, PROGRESS = "trained", "moments", "progress.json"
 _POLL_S = 0.02
 
 
-class NotSaved(SteadyDancerError):
+class NotSaved(Together):
     """A checkpoint could not be written. The ones before it are there still."""
 
 
@@ -57,7 +59,7 @@ class Progress:
     @property
     def skipped(self) -> int:
         """Steps that were not taken, their gradient being no number."""
-        return sum(not row["applied"] for row in self.history)
+        return sum(not row["applied"] and row["samples"] > 0 for row in self.history)
 
 
 class Checkpoints:
@@ -77,26 +79,38 @@ class Checkpoints:
         self._writing: threading.Thread | None = None
         self._fault: str | None = None
 
-    def newest(self) -> Commit | None:
-        """The newest valid checkpoint. Damaged and foreign ones are passed over, and said so."""
-        for path in sorted(self.folder.glob(PATTERN), reverse=True):
+    def newest(self, up_to: float = math.inf) -> Commit | None:
+        """The newest valid checkpoint, of step ``up_to`` at most. Damaged ones are passed over, and said so.
+
+        Raises SteadyDancerError for one of another config or other parents: a run in this place would push it out.
+        """
+        for path in reversed(self._paths()):
+            if _step(path) > up_to:
+                continue
             try:
                 commit = commits.verify(path)
-            except (CorruptArtifact, commits.NotCommitted) as error:
+            except (CorruptArtifact, commits.NotCommitted, OSError) as error:
                 self.say(f"Checkpoint {path.name} is passed over. {error}")
                 continue
-            if self._belongs(commit):
-                return commit
-            self.say(f"Checkpoint {path.name} is passed over: it is of another config or other parents.")
+            if not self._belongs(commit):
+                raise SteadyDancerError(
+                    f"{path} is a checkpoint of another run: of another config, dataset or parent.",
+                    f"Ask for what it was begun with, use another work folder, or delete {self.folder}.",
+                )
+            return commit
         return None
+
+    def sweep(self) -> None:
+        """Removes what killed writers left. Nobody writes here meanwhile: the work folder belongs to one run."""
+        for draft in self.folder.glob(f".{PATTERN}.draft~*"):
+            shutil.rmtree(draft, ignore_errors=True)
 
     def load(self, engine, commit: Commit) -> Progress:
         """Restores weights and optimizer on every rank.
 
         Raises CorruptArtifact, on all ranks, where the tensors are not those that the model trains.
         """
-        progress = Progress(**json.loads((commit.path / PROGRESS).read_text()))
-        tensors = _Stored(commit, (TRAINED, MOMENTS))
+        progress, tensors = read_progress(commit), _Stored(commit, (TRAINED, MOMENTS))
         wanted = {name for name, _ in zero_state.trainable(engine)}
         if wanted != (held := {name for name in tensors.names if "/" not in name}):
             raise CorruptArtifact(
@@ -108,19 +122,23 @@ class Checkpoints:
         return progress
 
     def save(self, engine, progress: Progress) -> None:
-        """Copies the state and begins to write it; called by all ranks together, after :meth:`finish`."""
+        """Copies the state and begins to write it; called by all ranks together. Raises as :meth:`finish`."""
         self.finish()
         progress.optimizer_steps = zero_state.optimizer_steps(engine)
-        mine = _my_share(engine)
         open_draft, draft = ExitStack(), None
         if dist.get_rank() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            draft = str(open_draft.enter_context(self._draft(progress)))
-        folder, content = Path(from_rank_0(draft)), json.dumps(vars(progress))
+            try:
+                draft = str(open_draft.enter_context(self._draft(progress)))
+            except OSError as error:
+                self._fault = str(error)
+        if (draft := from_rank_0(draft)) is None:
+            return self.finish()
+        mine, folder, content = _my_share(engine), Path(draft), json.dumps(vars(progress))
         self._writing = threading.Thread(
             target=self._write, args=(open_draft, folder, mine, content, progress.step), name="checkpoint"
         )
         self._writing.start()
+        return None
 
     def finish(self) -> None:
         """Waits until the checkpoint that is being written is there. Called by all ranks together.
@@ -130,17 +148,12 @@ class Checkpoints:
         if self._writing is not None:
             self._writing.join()
             self._writing = None
-        if fault := from_rank_0(self._fault):
-            self._fault = None
+        fault, self._fault = from_rank_0(self._fault), None
+        if fault is not None:
             raise NotSaved(
                 f"The checkpoint could not be written: {fault}",
                 f"Free some space where {self.folder} lies, then run the same command again.",
             )
-
-    @property
-    def busy(self) -> bool:
-        """Whether this rank is writing."""
-        return self._writing is not None and self._writing.is_alive()
 
     def _write(self, open_draft: ExitStack, folder: Path, mine: dict, content: str, step: int) -> None:
         """What a rank writes; rank 0 then commits what all have written. What goes wrong is told by :meth:`finish`."""
@@ -163,9 +176,13 @@ class Checkpoints:
             with open_draft:
                 self._wait_for_all(folder, world)
                 (folder / PROGRESS).write_text(content)
-            self._retire(step)
         except Exception as error:  # noqa: BLE001 - raised on all ranks by finish()
             self._fault = str(error)
+            return
+        try:
+            self._retire(step)
+        except OSError as error:
+            self.say(f"An old checkpoint could not be removed: {error}")
 
     def _wait_for_all(self, folder: Path, world: int) -> None:
         deadline = time.monotonic() + self.timeout_s
@@ -187,16 +204,24 @@ class Checkpoints:
         return commits.write(target, KIND, config=self.config, parents=self.parents, meta=meta, replace=True)
 
     def _retire(self, step: int) -> None:
-        """Keeps the newest; what claims to be ahead of this run was passed over when it started."""
-        paths = sorted(self.folder.glob(PATTERN))
-        ahead = [path for path in paths if int(path.name.removeprefix("step-")) > step]
-        behind = [path for path in paths if path not in ahead]
+        """Keeps the newest; what is ahead of this run was damaged, and passed over when it started."""
+        ahead = [path for path in self._paths() if _step(path) > step]
+        behind = [path for path in self._paths() if _step(path) <= step]
         for path in [*ahead, *behind[: -self.keep]]:
             shutil.rmtree(path)
+
+    def _paths(self) -> list[Path]:
+        """In the order of their steps."""
+        found = (path for path in self.folder.glob(PATTERN) if path.name.removeprefix("step-").isdigit())
+        return sorted(found, key=_step)
 
     def _belongs(self, commit: Commit) -> bool:
         mine = (KIND, commits.config_hash(self.config), [p.id for p in self.parents])
         return mine == (commit.kind, commit.config_hash, [p.id for p in commit.parents])
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def read_progress(commit: Commit) -> Progress:

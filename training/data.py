@@ -85,7 +85,7 @@ class Clips:
         try:
             tensors = self._tensors(row)
             self._refuse_misfits(row, tensors)
-        except (SteadyDancerError, OSError, ValueError, KeyError) as error:
+        except (SteadyDancerError, OSError, ValueError, KeyError, TypeError) as error:
             where = f"byte {row['offset']} of {self.uri}/shards/{row['shard']}"
             reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             raise Unreadable(row["clip_id"], where, reason) from error

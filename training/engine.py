@@ -15,7 +15,7 @@ from model.initialise import base_forward
 from model.transformer import SteadyDancerTransformer
 from training import recompute
 from training.adapters import parameter_groups
-from training.objectives import Velocity
+from training.objectives import Velocity, passes
 
 EPSILON = 1e-8
 LARGEST_BUCKET = 500_000_000
@@ -40,16 +40,16 @@ def student_engine(
     number: int,
     device: torch.device,
     world: int = 1,
-    passes: int = 1,
 ):
     """A DeepSpeed engine with torch AdamW over the model's trainable parameters.
 
-    It steps after ``passes`` backward passes of every micro-step. The schedule is not DeepSpeed's:
+    It steps after as many backward passes as the objective has in all micro-steps. The schedule is not DeepSpeed's:
     :func:`set_learning_rate` is called before every step.
     """
     import deepspeed
 
     train, stage = config.train, config.train.stages[number - 1]
+    accumulation = micro_steps(train, world) * passes(stage)
     fused = train.offload != "none"  # on a CPU many times as fast as one tensor after the other
     optimizer = torch.optim.AdamW(
         parameter_groups(model, stage), lr=stage.lr, betas=train.betas, eps=EPSILON, fused=fused or None
@@ -59,7 +59,7 @@ def student_engine(
         engine, *_ = deepspeed.initialize(
             model=model.to(device),
             optimizer=optimizer,
-            config=deepspeed_config(train, model, train.zero, world, passes),
+            config=deepspeed_config(train, model, train.zero, accumulation),
         )
     for group in engine.optimizer.param_groups:
         group["initial_lr"] = group["lr"]
@@ -67,7 +67,7 @@ def student_engine(
     return engine
 
 
-def deepspeed_config(train: Train, model: nn.Module, zero: int, world: int = 1, passes: int = 1) -> dict:
+def deepspeed_config(train: Train, model: nn.Module, zero: int, accumulation: int = 1) -> dict:
     """DeepSpeed's settings; what it changed the default of between releases is written out."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     bucket = min(trained, LARGEST_BUCKET) or LARGEST_BUCKET
@@ -79,7 +79,7 @@ def deepspeed_config(train: Train, model: nn.Module, zero: int, world: int = 1, 
     }[train.offload]
     return {
         "train_micro_batch_size_per_gpu": train.micro_batch,
-        "gradient_accumulation_steps": micro_steps(train, world) * passes,
+        "gradient_accumulation_steps": accumulation,
         "gradient_clipping": train.clip_norm,
         # A step whose gradient is no number is not taken; the trainer counts them.
         "bf16": {"enabled": train.precision == "bf16", "check_grad_overflow": True},
@@ -126,7 +126,7 @@ def frozen_teacher(config: Config, device: torch.device) -> Velocity:
         import deepspeed
 
         # No optimizer: what of the settings concerns one does not concern it.
-        train = config.train.model_copy(update={"offload": "none", "batch": config.train.micro_batch})
+        train = config.train.model_copy(update={"offload": "none"})
         with _float_buffers_kept(teacher):
             teacher, *_ = deepspeed.initialize(model=teacher, config=deepspeed_config(train, teacher, zero=3))
         teacher.eval()

@@ -50,6 +50,8 @@ _LISTED = (
 )
 GPUS = {gpu.name: gpu for gpu in _LISTED}
 """By name, the smallest memory first."""
+OTHERS = ("MIG", "LAPTOP", "TI", "D")
+"""Words of a name that stand for another peak than that of the card they follow, or for a slice of it."""
 
 
 def named(name: str) -> Gpu:
@@ -91,22 +93,28 @@ def here() -> Gpu:
 
 
 def called(name: str, memory: int | None = None) -> Gpu | None:
-    """The listed GPU that torch or Ray call ``name``, with ``memory`` (bytes) where it is known. None: not listed.
+    """The listed GPU that torch or Ray call ``name``, with ``memory`` (bytes) where it is known.
+
+    None: not listed; a slice of one (MIG) is none.
 
     Of several with one name the smallest that has the memory; without ``memory`` the smallest.
     """
-    plain = name.replace("-", " ").upper()
-    fitting = [
-        gpu for gpu in _LISTED if (gpu.offers or gpu.name.partition("-")[0].upper()) in plain.split("NVIDIA ")[-1]
-    ]
-    if not fitting:
+    words = name.upper().replace("-", " ").split()
+    fitting = [gpu for gpu in _LISTED if _in_a_row(_offered(gpu), words)]
+    if not fitting or any(word in OTHERS for word in words):
         return None
-    longest = max(len(gpu.offers or gpu.name.partition("-")[0]) for gpu in fitting)
-    fitting = [gpu for gpu in fitting if len(gpu.offers or gpu.name.partition("-")[0]) == longest]
     if memory is None:
         return fitting[0]
     nearest = min(fitting, key=lambda gpu: abs(gpu.memory - memory))
     return nearest._replace(memory=memory)
+
+
+def _offered(gpu: Gpu) -> list[str]:
+    return (gpu.offers or gpu.name.partition("-")[0]).upper().split()
+
+
+def _in_a_row(some: list[str], words: list[str]) -> bool:
+    return any(words[start : start + len(some)] == some for start in range(len(words)))
 
 
 def processors() -> Gpu:

@@ -14,8 +14,6 @@ from infra.errors import SteadyDancerError
 from training import signals
 from training.job import Job
 
-STOP_SECONDS = 120.0
-"""How long an interrupted run may take to write its last checkpoint."""
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -29,7 +27,17 @@ def run_workers(job: Job, console: Console, meanwhile: Callable[[], None] = lamb
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     signals.clear(job.folder)
-    trainer = _trainer(job)
+    group, ended = 0, {"left": True}
+    while ended.get("left"):  # which costs none of the failures: it was asked for, and nothing is lost
+        group += 1
+        ended = _one_group(job, group, console, meanwhile)
+    if "error" in ended:
+        raise ended["error"]
+
+
+def _one_group(job: Job, number: int, console: Console, meanwhile: Callable[[], None]) -> dict:
+    """What the workers returned, whom Ray starts again when one dies."""
+    trainer = _trainer(job, number)
     outcome: dict = {}
     fitting = threading.Thread(target=_fit, args=(trainer, outcome), daemon=True)
     with _sigterm_interrupts():
@@ -39,7 +47,7 @@ def run_workers(job: Job, console: Console, meanwhile: Callable[[], None] = lamb
         except KeyboardInterrupt:
             console.print("Interrupted: the workers write a checkpoint (Ctrl-C again: at once).")
             (job.folder / signals.STOP).touch()
-            fitting.join(STOP_SECONDS)
+            fitting.join(job.config.train.timeout_s)
             raise
         finally:
             (job.folder / signals.STOP).unlink(missing_ok=True)
@@ -47,9 +55,7 @@ def run_workers(job: Job, console: Console, meanwhile: Callable[[], None] = lamb
         raise error
     if "error" in outcome:
         raise outcome["error"]
-    returned = outcome["result"].return_value or {}
-    if "error" in returned:
-        raise returned["error"]
+    return outcome["result"].return_value or {}
 
 
 @contextmanager
@@ -69,7 +75,7 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _trainer(job: Job):
+def _trainer(job: Job, group: int):
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -96,7 +102,7 @@ def _trainer(job: Job):
             resources_per_worker={"CPU": int(cpus * 1000) / 1000, **({"GPU": 1} if gpus else {})},
         ),
         run_config=RunConfig(
-            name="ray-train",
+            name=f"ray-train-{group}",
             storage_path=str(job.folder),
             failure_config=FailureConfig(max_failures=config.max_failures),
             worker_runtime_env={"env_vars": environment},
@@ -121,8 +127,15 @@ def _fit(trainer, outcome: dict) -> None:
 
 def _cause(error) -> str:
     failures = getattr(error, "worker_failures", {})
-    texts = [f"worker {rank}: {str(failure).strip().splitlines()[-1]}" for rank, failure in failures.items()]
-    return "; ".join(texts) or str(error).strip().splitlines()[-1]
+    texts = [f"worker {rank}: {_last_line(failure)}" for rank, failure in failures.items()]
+    cause = "; ".join(texts) or _last_line(error)
+    if any(sign in f"{failures} {error}" for sign in ("OutOfMemory", "OOM")):
+        cause += " The host's memory may not have sufficed: see `plan`."
+    return cause
+
+
+def _last_line(error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _show(job: Job, fitting: threading.Thread, console: Console, meanwhile: Callable[[], None]) -> None:
@@ -150,7 +163,7 @@ def _show(job: Job, fitting: threading.Thread, console: Console, meanwhile: Call
                     task,
                     completed=state["step"],
                     description=f"stage {job.number}: training",
-                    loss=f"loss {state['loss']:.4f}",
+                    loss="" if state["loss"] is None else f"loss {state['loss']:.4f}",
                 )
             meanwhile()
             if not alive:
@@ -161,8 +174,8 @@ def _show(job: Job, fitting: threading.Thread, console: Console, meanwhile: Call
 def work(job: Job) -> dict:
     """The function that Ray Train runs in every worker. This file is light, since Ray's controller imports it too.
 
-    What a restart would meet again is not tried again: a SteadyDancerError that all ranks met together is returned; one
-    that a rank may have met alone, and memory that does not suffice, are left in the folder for the restarted group.
+    What a restart would meet again is not tried again: an error that all ranks met together is returned; one that a
+    rank may have met alone, and memory that does not suffice, are left in the folder for the restarted group.
     """
     from training import engine, prebuild
     from training.trainer import Trainer
@@ -179,9 +192,15 @@ def work(job: Job) -> dict:
     except (MemoryError, RuntimeError) as error:
         raise _classified(job, error, "while the model was set up") from error
     try:
-        return {"finished": trainer.run()}
-    except SteadyDancerError as error:
+        with signals.training():
+            return {"finished": trainer.run()}
+    except signals.Leaving:
+        return {"left": True}
+    except signals.Together as error:
         return {"error": error}
+    except SteadyDancerError as error:
+        signals.fail(job.folder, error)
+        raise
     except (MemoryError, RuntimeError) as error:
         raise _classified(job, error, f"in step {trainer.progress.step + 1}") from error
 
@@ -191,7 +210,7 @@ def _classified(job: Job, error: Exception, when: str) -> Exception:
     if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _SIGNS):
         return error
     told = SteadyDancerError(
-        f"Out of memory {when} of stage {job.number}: {str(error).splitlines()[0]}",
+        f"Out of memory {when} of stage {job.number}: {_last_line(error)}",
         "Set train.recompute=full, a higher train.zero or train.offload, or more train.workers: see `plan`. What was "
         "checkpointed is kept; the same command with other settings of these continues.",
     )

@@ -93,7 +93,8 @@ def _shapes(model: tuple) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 
 def moments(setting: Setting) -> list[Moment]:
-    """What a worker holds when a backward pass begins, when it ends, and in the optimizer's step. Without headroom."""
+    """What a worker holds when a backward pass begins, when it ends, and in the optimizer's step; and while it is set
+    up, where ZeRO-3 first has models whole. Without headroom."""
     static, activations = _static(setting), Activations(setting)
     kept, outside, work = activations.kept, activations.outside, activations.work
     gathered = _gathered(setting)
@@ -111,7 +112,22 @@ def moments(setting: Setting) -> list[Moment]:
         "optimizer at work": _optimizer_at_work(setting),
     }
     named = {"backward begins": begins, "backward ends": ends, "optimizer step": step}
-    return [Moment(name, {part: n for part, n in (static | parts).items() if n}) for name, parts in named.items()]
+    found = [Moment(name, {part: n for part, n in (static | parts).items() if n}) for name, parts in named.items()]
+    return [*found, *_setting_up(setting, static)]
+
+
+def _setting_up(setting: Setting, static: dict[str, int]) -> list[Moment]:
+    """Every worker reads the student whole before it is divided, and beside the divided student the teacher."""
+    if setting.weight_shares == 1:
+        return []
+    found = roles(setting.model, setting.stage)
+    student = setting.size * sum(role.numel for role in found) + _tables(setting.model)
+    held = [{"whole student": student}]
+    if setting.distils:
+        teacher = setting.size * sum(role.numel for role in found if role.name == "base") + _tables(setting.model)
+        divided = {part: n for part, n in static.items() if n and part != "teacher"}
+        held.append({**divided, "whole teacher": teacher})
+    return [Moment("setting up", parts) for parts in held]
 
 
 def beside_training(setting: Setting) -> dict[str, int]:
@@ -136,17 +152,22 @@ def beside_training(setting: Setting) -> dict[str, int]:
 
 
 def traffic(setting: Setting) -> int:
-    """Bytes that a worker receives: the sum of the gradients, and the weights.
+    """Bytes that a worker receives in an optimizer step: parts of gradients, and weights.
 
-    With ZeRO-3 for each forward and each backward pass, of a micro-step; with ZeRO-1 and 2 the new ones, once a step.
+    ZeRO-3 gathers the weights for each forward and each backward pass of a micro-step, the teacher's for its forward,
+    and sums the gradients of each backward pass. ZeRO-2 sums as often, ZeRO-1 once, both with DeepSpeed's all-reduce,
+    which is twice as much; and they gather the new weights once.
     """
-    found, size = roles(setting.model, setting.stage), setting.size
+    found, train = roles(setting.model, setting.stage), setting.train
     total, trained = sum(role.numel for role in found), sum(role.numel for role in found if role.trained)
-    moved = 2 * trained
-    if setting.train.zero == 3:
-        base = sum(role.numel for role in found if role.name == "base") if setting.distils else 0
-        moved = trained + 2 * setting.passes * total + base
-    return size * moved * (setting.world - 1) // setting.world
+    micro_steps = -(-train.batch // (train.micro_batch * setting.world))
+    passes = micro_steps * setting.passes
+    if train.zero == 3:
+        teacher = sum(role.numel for role in found if role.name == "base") if setting.distils else 0
+        moved = passes * (2 * total + trained) + micro_steps * teacher
+    else:
+        moved = 2 * trained * (passes if train.zero == 2 else 1) + trained
+    return setting.size * moved * (setting.world - 1) // setting.world
 
 
 def without_adapters(found: list[Role]) -> int:
@@ -176,7 +197,7 @@ def _static(setting: Setting) -> dict[str, int]:
         if setting.weight_shares > 1:
             parts["teacher"] += size * sum(role.persistent for role in base)
     if setting.stage.pose_simulation:
-        parts["codec (pose simulation)"] = _codec(setting)
+        parts["pose simulation"] = _codec(setting)
     return parts
 
 

@@ -91,11 +91,6 @@ class ActionSupervision:
         """(16, T, H, W) latent of the pose video."""
         return clip.pose_latent
 
-    @property
-    def passes(self) -> int:
-        """How often a sample goes through the student."""
-        return 1
-
     def losses(self, student: Velocity, example: Example) -> Iterator[dict[str, Tensor]]:
         """Pass by pass, of every sample, (B,) in fp32: the parts, unweighted, and ``total``, the summand of this pass.
 
@@ -144,10 +139,6 @@ class ConditionDistillation(ActionSupervision):
         super().__init__(stage, null_text)
         self.teacher = teacher
 
-    @property
-    def passes(self) -> int:
-        return 2 if self.stage.distillation == "decoupled" else 1
-
     def losses(self, student: Velocity, example: Example) -> Iterator[dict[str, Tensor]]:
         noisy, timestep, conditions = example.noisy_BCTHW, example.timestep_B, example.conditions
         weight, share = self.weight(timestep), self.stage.distill_weight
@@ -191,6 +182,11 @@ class MotionDiscontinuity(ActionSupervision):
         height, width = size = tuple(SPACE * n for n in clip.latent.shape[2:])
         with torch.no_grad():
             return pose_latent(self.encoders, DrawnPoses([track], size, size), size)[0].cpu().numpy()
+
+
+def passes(stage: Stage) -> int:
+    """How often a sample goes through the student."""
+    return 2 if stage.objective == "condition_distillation" and stage.distillation == "decoupled" else 1
 
 
 def squared_error(velocity_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:

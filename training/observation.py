@@ -76,10 +76,14 @@ class Observation:
 
     def tell(self, progress: Progress) -> None:
         """Tells the driver where training stands, and what there is to say."""
-        if self.first and progress.history:
-            last = progress.history[-1]
-            state = {"began": self.began, "step": progress.step, "loss": last["loss"], "messages": self.messages}
+        if not self.first:
+            return
+        loss = progress.history[-1]["loss"] if progress.history else None
+        state = {"began": self.began, "step": progress.step, "loss": loss, "messages": self.messages}
+        try:
             signals.show(self.job.folder, state)
+        except OSError as error:  # a full disk: training goes on, and tells it once it can
+            self.messages.append(f"Where training stands after step {progress.step} could not be told: {error}")
 
     def validation(self, row: dict[str, float]) -> None:
         if self.first and self.job.run is not None:

@@ -41,7 +41,7 @@ class Plan:
     """of an optimizer step, as the mathematics asks; executed with what is computed anew"""
     executed_flops: int
     traffic: int
-    """bytes that a worker sends in a step"""
+    """bytes that a worker receives in an optimizer step"""
     step_seconds: float | None
     """None: the peak is not known"""
     idle: int
@@ -131,7 +131,7 @@ def make_plan(
         host_room=gpu.memory if gpu.is_cpu else int(config.resources.memory_gb * GIB),
         model_flops=train.batch * sample.model,
         executed_flops=train.batch * sample.executed,
-        traffic=memory.traffic(setting) * (micro_steps if train.zero == 3 else 1),
+        traffic=memory.traffic(setting),
         step_seconds=None if gpu.tflops is None else slots * sample.model / (mfu * gpu.tflops * 1e12),
         idle=slots * world - train.batch,
         clip_bytes=clip,
@@ -209,8 +209,8 @@ def _check_numbers(config: Config, number: int, world: int, mfu: float, price: f
         raise UsageError(f"price={price} is no price.", "Give what a GPU costs for an hour, such as 2.5.")
 
 
-def in_gib(size: float) -> str:
-    """Bytes for people."""
+def readable(size: float) -> str:
+    """Bytes in the unit that suits them."""
     for unit, scale in (("TiB", 2**40), ("GiB", GIB), ("MiB", 2**20)):
         if size >= scale:
             return f"{size / scale:.1f} {unit}"

@@ -53,12 +53,12 @@ class Previews:
         """
         if self._every is None:
             return
-        newest = max(self._job.folder.glob(PATTERN), default=None)
-        if newest is not None:
-            step = int(newest.name.removeprefix("step-"))
+        with suppress(OSError):  # of the folder: the workers, who write there, tell it
+            numbers = (path.name.removeprefix("step-") for path in self._job.folder.glob(PATTERN))
+            step = max((int(number) for number in numbers if number.isdecimal()), default=0)
             if step // self._every > self._newest // self._every:
                 self._newest = step
-                self.submit(newest, step)
+                self.submit(self._job.folder / f"step-{step:06d}", step)
         self._tell(self.collect())
 
     def _tell(self, ended: list[tuple[int, Path | Exception]]) -> None:

@@ -22,16 +22,28 @@ from infra.config import differences, dump, identity, load
 from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
 from infra.schema import Config
 from training.queue_entry import NAME, Entry, needs
+from training.sweep_grid import separate
 
 COMMANDS = ("curate", "encode", "train", "evaluate", "compare", "run")
 """What an entry may run: commands that continue what was interrupted and pass over what is committed."""
 
 
 class Queue:
-    """The entries of a folder. Raises SteadyDancerError where it cannot be read or written."""
+    """The entries of a folder. Raises SteadyDancerError where it cannot be read or written.
+
+    The folder is made by the first entry. Raises UsageError for a file, and where the folder's own is not there.
+    """
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder).expanduser().absolute()
+        with _told(self.folder):
+            if self.folder.exists() and not self.folder.is_dir():
+                raise UsageError(f"{self.folder} is a file, and a queue is a folder.", "Name another one (--queue).")
+            if not self.folder.parent.is_dir():
+                raise UsageError(
+                    f"{self.folder} cannot be a queue: there is no folder {self.folder.parent}.",
+                    "Make that, or name another one (--queue).",
+                )
 
     def add(
         self,
@@ -195,8 +207,19 @@ def add(
         raise UsageError("Name at least one preset or config file to add.")
     if name is not None and len(files) > 1:
         raise UsageError(f"--name is for one config, {len(files)} are given.", "Add them one by one, or leave it out.")
-    configs = [(name, load(file, overrides)) for file in files]
+    configs = [(name, _loaded(file, overrides)) for file in files]
     return Queue(folder).add(configs, command=command, priority=priority, after=after)
+
+
+def _loaded(file: str, overrides: Sequence[str]) -> Config:
+    try:
+        return load(file, overrides)
+    except UsageError as error:
+        for key, _, text in (item.partition("=") for item in overrides):
+            if len(list(separate(text))) > 1 and key in str(error):
+                hint = f"A run takes one value of {key}. To compare several: steadydancer sweep"
+                raise UsageError(str(error), hint) from None
+        raise
 
 
 def _free_name(name: str | None, work: Path, taken: set[str]) -> str:

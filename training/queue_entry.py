@@ -32,7 +32,8 @@ class Entry(Section):
     since: float
     error: str | None = None
     attempt: int = 0
-    interruptions: int = Field(0, description="attempts in a row that a signal ended, and not the runner's")
+    interruptions: int = Field(0, description="by a signal, and not the runner's, since it got further")
+    furthest: tuple[int, int] = Field((0, 0), description="stage and step, when it was last interrupted")
     seconds: float = Field(0.0, description="of all attempts that ended")
     cancelling: bool = Field(False, description="running, and told to stop for good")
     pid: int | None = None

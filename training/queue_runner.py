@@ -18,12 +18,12 @@ from infra.workspace import held
 from training.queue import Queue
 from training.queue_entry import Entry
 from training.queue_machine import Machine, machine
-from training.queue_table import last_error, reached, span
+from training.queue_table import furthest, last_error, reached, span
 
 TICK = 0.5
 """Seconds between two looks at the queue and its processes."""
 MOST_INTERRUPTIONS = 3
-"""So often in a row an attempt may end by a signal that the runner did not send, such as the one for want of memory."""
+"""So often may attempts that got no further end by a signal that the runner did not send, as for want of memory."""
 INTERRUPTED = (130, 143)
 """Exit codes after Ctrl-C and SIGTERM; a process that had no time to answer has minus the signal's number."""
 _GATE = 'read -r go && exec "$@" </dev/null'
@@ -55,11 +55,13 @@ def run_queue(
     KeyboardInterrupt is raised. A second one kills them. What an earlier runner that was killed left running is waited
     for; as nobody knows how that ended, it runs again then, which passes over what is committed. An error of
     the queue's folder ends the runner and not what it started.
-    Raises UsageError for more GPUs than there are, and SteadyDancerError if another runner has the queue.
+    Raises UsageError for more GPUs than there are, SteadyDancerError if another runner has the queue, and as
+    :class:`Queue`.
     """
     console, limits = console or Console(), machine(cpus, memory_gb, gpus)
-    with held(Path(folder).expanduser().absolute()), _signals() as told:
-        runner = _Runner(Queue(folder), limits, command, console)
+    queue = Queue(folder)
+    with held(queue.folder), _signals() as told:
+        runner = _Runner(queue, limits, command, console)
         runner.take_over()
         with console.status("") as status:
             while True:
@@ -114,7 +116,12 @@ class _Runner:
     def _write_down(self, entry: Entry, code: int | None, seconds: float, stopping: bool) -> None:
         facts = {"seconds": entry.seconds + seconds}
         interrupted = code is not None and (code < 0 or code in INTERRUPTED)
-        interruptions = entry.interruptions + (interrupted and not stopping)
+        if interrupted and not stopping:
+            far = furthest(entry)
+            facts["interruptions"] = 1 if far > entry.furthest else entry.interruptions + 1
+            facts["furthest"] = max(far, entry.furthest)
+        interruptions = facts.get("interruptions", 0)
+        cause = ", most likely for want of memory" if code == -signal.SIGKILL and not stopping else ""
         if code == 0:
             self.queue.change(entry, state="done", error=None, **facts)
             self._print(entry.name, f"done in {span(seconds)}", "green")
@@ -124,11 +131,12 @@ class _Runner:
             self.queue.change(entry, state="cancelled", **facts)
             self._print(entry.name, "cancelled")
         elif code is None or stopping or (interrupted and interruptions < MOST_INTERRUPTIONS):
-            self.queue.change(entry, state="waiting", interruptions=interruptions, **facts)
-            self._print(entry.name, f"{_ending(code)}; waits again", "yellow")
+            self.queue.change(entry, state="waiting", **facts)
+            self._print(entry.name, f"{_ending(code)}{cause}; waits again", "yellow")
         else:
             log = self.queue.log_file(entry)
-            error = f"{_ending(code)} {interruptions} times in a row" if interrupted else last_error(log)
+            again = f"{_ending(code)} {interruptions} times without getting further{cause}"
+            error = again if interrupted else last_error(log)
             self.queue.change(entry, state="failed", error=error, **facts)
             self._problem(entry.name, f"failed: {error}\n  {log}")
 

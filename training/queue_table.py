@@ -34,7 +34,8 @@ def show(folder: Path | str, console: Console | None = None) -> None:
     console, queue = console or Console(), Queue(folder)
     entries, damaged = queue.read()
     if not entries and not damaged:
-        console.print(f"{queue.folder} holds no runs yet. Add one with: steadydancer queue add CONFIG", soft_wrap=True)
+        what = "holds no runs yet" if queue.folder.exists() else "does not exist yet"
+        console.print(f"{queue.folder} {what}. Add a run with: steadydancer queue add CONFIG", soft_wrap=True)
         return
     table = Table(title=f"queue {escape(str(queue.folder))}", title_justify="left")
     for name in ("name", "state"):
@@ -93,11 +94,21 @@ def state_of(entry: Entry, others: Mapping[str, Entry]) -> tuple[str, str | None
 
 
 def reached(entry: Entry) -> str:
-    """The furthest stage and step, read from the work folder; "" where training has not begun."""
+    """How far training is, in words; "" where it has not begun."""
+    return _progress(entry)[2]
+
+
+def furthest(entry: Entry) -> tuple[int, int]:
+    """The stage and step that training is at; (0, 0) where it has not begun."""
+    return _progress(entry)[:2]
+
+
+def _progress(entry: Entry) -> tuple[int, int, str]:
+    """The furthest stage and step, and both in words, read from the work folder."""
     work = Path(entry.work)
     for number in range(len(entry.steps), 0, -1):
         if (work / f"stage{number}" / COMMIT_FILE).is_file():
-            return f"stage {number} done"
+            return number, entry.steps[number - 1], f"stage {number} done"
         live = work / "checkpoints" / f"stage{number}" / "live.json"
         try:
             state = json.loads(live.read_text())
@@ -105,8 +116,8 @@ def reached(entry: Entry) -> str:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # not there, or of a run that was killed as it wrote: the stage before tells
         told = f", loss {loss:.4g}" if isinstance(loss, (int, float)) else ""
-        return f"stage {number}: {step}/{entry.steps[number - 1]}{told}"
-    return ""
+        return number, step, f"stage {number}: {step}/{entry.steps[number - 1]}{told}"
+    return 0, 0, ""
 
 
 def last_error(log: Path) -> str:

@@ -6,14 +6,22 @@ in their place). Imports nothing heavy: Ray's controller reads this file too.
 """
 
 import json
+import os
 import signal
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from infra.errors import SteadyDancerError
 
 LIVE, STOP, FAULT = "live.json", "stop", "fault.json"
-_leaving = threading.Event()
+_leaving, _training = threading.Event(), threading.Event()
+
+
+class Together(SteadyDancerError):
+    """Something that all ranks meet at the same place, so that none waits for another in vain."""
 
 
 class Leaving(Exception):
@@ -46,9 +54,30 @@ def failed(folder: Path) -> SteadyDancerError | None:
 
 
 def watch_for_sigterm() -> None:
-    """From now on SIGTERM does not end this process but is what :func:`leaving` tells. Main thread only."""
+    """From now on SIGTERM does not end this process while it trains, but is what :func:`leaving` tells.
+
+    Called in the main thread, which alone may set this.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+
+    def told(number, frame):
+        if _training.is_set() and not _leaving.is_set():
+            _leaving.set()
+        elif callable(before):
+            before(number, frame)
+
     _leaving.clear()
-    signal.signal(signal.SIGTERM, lambda *_: _leaving.set())
+    signal.signal(signal.SIGTERM, told)
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """Inside, SIGTERM is heeded at the next step; a second one, or one outside, ends the process as it would have."""
+    _training.set()
+    try:
+        yield
+    finally:
+        _training.clear()
 
 
 def leaving() -> bool:
@@ -56,8 +85,8 @@ def leaving() -> bool:
     return _leaving.is_set()
 
 
-def preempted() -> bool:
-    """Whether Ray has been told that a node of this group will be taken away.
+def preempted() -> int:
+    """When a node of this group will be taken away, in ms since 1970, 1 where that is not known; 0: no node will.
 
     Read where Ray keeps it in this process: its public call waits for all workers in every step.
     """
@@ -66,12 +95,13 @@ def preempted() -> bool:
     try:
         context = get_train_context()
     except RuntimeError:  # not started by Ray Train
-        return False
-    return context.preemption_context.preemption_info is not None
+        return 0
+    notice = context.preemption_context.preemption_info
+    return 0 if notice is None else notice.deadline_ms or 1
 
 
 def _put(path: Path, content: dict) -> None:
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".draft~{socket.gethostname()}~{os.getpid()}")  # several ranks may have a fault to tell
     draft.write_text(json.dumps(content))
     draft.rename(path)
 

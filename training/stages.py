@@ -43,7 +43,8 @@ def train_stage(config: Config, workspace: Workspace, run: StepRun | None, numbe
     with console.status("checking DeepSpeed's compiled op (built once, takes a minute)"):
         compiled_op = prebuild.build()
     for earlier in range(1, number):  # left behind where a kill came between a commit and its clean-up
-        shutil.rmtree(workspace.checkpoints(earlier), ignore_errors=True)
+        if commits.find(workspace.stage(earlier)) is not None:
+            shutil.rmtree(workspace.checkpoints(earlier), ignore_errors=True)
     folder = workspace.checkpoints(number).absolute()
     job = Job(
         config=config,
@@ -68,6 +69,20 @@ def train_stage(config: Config, workspace: Workspace, run: StepRun | None, numbe
     if run is not None:
         _log(run, commit, time.perf_counter() - started)
     return commit
+
+
+def asked_for_another(config: Config, workspace: Workspace, commit: Commit) -> None:
+    """Refuses to pass over a stage that was trained from another parent or dataset than is named now."""
+    made_from = {parent.id for parent in commit.parents}
+    for key in ("encoded", "start_from"):
+        named = getattr(config.train, key)
+        other = commits.read_record(named) if named is not None else None
+        concerned = other is not None and (key == "encoded" or other.meta.get("stage") == commit.meta["stage"] - 1)
+        if concerned and other.id not in made_from:
+            raise SteadyDancerError(
+                f"{commit.uri} is there already, and was not made from train.{key}={named}.",
+                "Train it in a work folder of its own (work=...).",
+            )
 
 
 def stage_values(config: Config, number: int) -> dict:

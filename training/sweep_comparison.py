@@ -49,17 +49,26 @@ class Run:
 
 
 def compare(folder: Path, record: dict, queue: Queue, console: Console) -> list[Run]:
-    """Prints the runs of the sweep in ``folder`` and writes :data:`RECORD` and :data:`PAGE` there; best first."""
+    """Prints the runs of the sweep in ``folder`` and writes :data:`RECORD` and :data:`PAGE` there; best first.
+
+    Raises SteadyDancerError where they cannot be written.
+    """
     runs = read_runs(queue, record["stage"])
     columns = varying(runs)
     told = {**record, "columns": columns, "runs": [_as_dict(run, columns) for run in runs]}
     page = _page(record, runs, columns)
-    replace(folder / RECORD, json.dumps(told, indent=1, allow_nan=False))
-    replace(folder / PAGE, page)
     console.print(_table(record, runs, columns))
     for run in runs:
         if run.error:
             console.print(f"[red]{escape(run.name)}[/] {run.state}: {escape(run.error)}", soft_wrap=True)
+    try:
+        replace(folder / RECORD, json.dumps(told, indent=1, allow_nan=False))
+        replace(folder / PAGE, page)
+    except OSError as error:
+        raise SteadyDancerError(
+            f"The comparison cannot be written to {folder}: {error.strerror}.",
+            "Free some disk and run the same command again: what is trained is passed over.",
+        ) from None
     console.print(f"Curves and table: {escape(str(folder / PAGE))}", soft_wrap=True, highlight=False)
     return runs
 

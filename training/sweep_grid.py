@@ -22,7 +22,7 @@ def expand(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
         if key in seen:
             raise UsageError(f"{key} is given twice.", "Give all of its values at once: KEY=V1,V2")
         seen.add(key)
-        values = list(_values(text))
+        values = list(separate(text))
         if len(values) == 1:
             fixed.append(item)
         elif not all(values):
@@ -50,7 +50,7 @@ def read_list(path: Path) -> list[list[str]]:
     return runs
 
 
-def _values(text: str) -> Iterator[str]:
+def separate(text: str) -> Iterator[str]:
     """The parts of ``text`` between commas that no bracket or quote encloses."""
     depth, quote, start = 0, "", 0
     for place, character in enumerate(text):

@@ -1,5 +1,6 @@
 """The trainer: what one worker process does in one stage, from top to bottom."""
 
+import itertools
 import math
 import time
 from dataclasses import replace
@@ -9,7 +10,6 @@ import torch
 import torch.distributed as dist
 
 from infra import commits
-from infra.errors import SteadyDancerError
 from infra.schema import Config
 from model.checkpoint import PRECISION, build_model, load_model
 from training import engine as deepspeed_engine
@@ -19,7 +19,7 @@ from training.batches import Batches, Share
 from training.checkpoint import Checkpoints, NotSaved, Progress, from_rank_0
 from training.data import Unreadable
 from training.job import Job
-from training.objectives import build_objective, collate
+from training.objectives import build_objective, collate, passes
 from training.observation import Observation
 from training.randomness import Randomness
 from training.raw import open_clips
@@ -28,8 +28,12 @@ QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of the timesteps, at which validation looks."""
 
 
-class NonFiniteLoss(SteadyDancerError):
+class NonFiniteLoss(signals.Together):
     """Too many steps had a loss or gradient that is no number. None of them changed the weights."""
+
+
+class TooManyUnreadable(signals.Together):
+    """More clips than train.max_unreadable cannot be read."""
 
 
 class Told(NamedTuple):
@@ -42,8 +46,8 @@ class Told(NamedTuple):
     """the driver asks for an end"""
     leaving: bool
     """a worker was told to go"""
-    preempted: bool
-    """a node will be taken away"""
+    preempted: int
+    """of all workers' notices that a node will be taken away the sum of the moments; 0: there is none"""
 
 
 class Trainer:
@@ -67,10 +71,9 @@ class Trainer:
             parents.append(commits.read(job.parent))
         model = starting_model(job.config, job.parent, PRECISION[self.train.precision], self.device)
         make_trainable(model, self.stage, self.randomness.weights_seed)
+        # The student is sharded before the teacher comes: whole, the two together are the most a GPU would ever hold.
+        self.engine = deepspeed_engine.student_engine(model, job.config, job.number, self.device, self.world)
         self.objective = build_objective(job.config, job.number, self.clips, self._teacher, self.device)
-        self.engine = deepspeed_engine.student_engine(
-            model, job.config, job.number, self.device, self.world, self.objective.passes
-        )
         self.batches = Batches(
             job.config, job.number, self.clips, self.objective, self.randomness, self.rank, self.world
         )
@@ -78,8 +81,9 @@ class Trainer:
             job.folder, job.identity, parents, self.train.keep_checkpoints, self.messages.append, self.train.timeout_s
         )
         self.observation = Observation(job, self.device, self.messages)
-        self.unsaved = 0
-        self.preemption_told = False
+        self.unsaved: list[NotSaved] = []
+        self.saved: int | None = None
+        self.preemption = 0
         self.progress = self._resume()
 
     def run(self) -> bool:
@@ -89,6 +93,9 @@ class Trainer:
         """
         try:
             return self._run()
+        except signals.Together:
+            self._settle()
+            raise
         finally:
             self.observation.tell(self.progress)
             self.batches.close()
@@ -107,20 +114,20 @@ class Trainer:
                 if told.leaving:
                     raise signals.Leaving(f"A worker was told to go; step {progress.step} is checkpointed.")
                 return False
-            if told.preempted and not self.preemption_told:
-                self.preemption_told = True
+            if told.preempted != self.preemption:
+                self.preemption = told.preempted
                 self.messages.append("A node will be taken away: a checkpoint is written, training goes on meanwhile.")
-                self._save(wait=True)
+                self._save()
             row = self.train_step(progress.step, share, told.readable)
             progress.history.append(row)
             progress.step += 1
-            if not row["applied"]:
+            if not_taken(row):
                 self._judge_skipped()
             ended = progress.step == last
             if ended or (self.train.validate_every and progress.step % self.train.validate_every == 0):
                 self.validate()
             # Not while steps are not taken: the way back from there leads to weights of before.
-            if ended or (row["applied"] and progress.step % self.train.checkpoint_every == 0):
+            if ended or (not not_taken(row) and progress.step % self.train.checkpoint_every == 0):
                 self._save(wait=ended)
             self.observation.tell(progress)
         return True
@@ -134,12 +141,13 @@ class Trainer:
         rates = deepspeed_engine.set_learning_rate(self.engine, self.stage, step)
         row = {"step": step + 1, "clips": self.batches.clip_ids(step), "samples": readable, "applied": False}
         if not readable:
-            return row | {"loss": math.nan, "learning_rate": rates, "gradient_norm": math.nan}
+            nothing = dict.fromkeys(("loss", *self.objective.parts, "gradient_norm"), math.nan)
+            return row | nothing | {"learning_rate": rates}
         names = ("total", *self.objective.parts)
         sums = torch.zeros(len(names), dtype=torch.float64, device=self.device)
         by_timestep = self.observation.empty_buckets()
         # DeepSpeed gives the mean over workers and micro-steps; wanted is that over the samples that are there.
-        weight = self.batches.slots / self.train.micro_batch * self.objective.passes / readable
+        weight = self.batches.slots / self.train.micro_batch * passes(self.stage) / readable
         for micro in share.micro_batches:
             example, present_B = micro.example.to(self.device), micro.present_B.to(self.device)
             whole_B = torch.zeros_like(present_B)
@@ -177,7 +185,7 @@ class Trainer:
 
         Two calls with the same weights give the same number, so a difference is learning and not luck of timesteps.
         """
-        clips = min(self.train.validation_clips, len(self.held_out))
+        clips, problems = min(self.train.validation_clips, len(self.held_out)), {}
         items = [(clip, quantile) for clip in range(clips) for quantile in range(len(QUANTILES))]
         names = ("total", *self.objective.parts)
         sums = torch.zeros(len(QUANTILES), len(names) + 1, dtype=torch.float64, device=self.device)
@@ -189,7 +197,7 @@ class Trainer:
             try:
                 read, counts = self.held_out[clip], float(mine < len(items))
             except Unreadable as problem:
-                self.messages.append(f"Validation goes without a clip. {problem}")
+                problems[problem.clip_id] = str(problem)
                 read, counts = self.held_out.blank(clip), 0.0
             example = collate([self.objective.example(read, replace(draws, quantile=QUANTILES[quantile]))])
             with torch.no_grad():
@@ -199,10 +207,17 @@ class Trainer:
         self.engine.train()
         dist.all_reduce(sums)
         *means, count = sums.sum(0).tolist()
+        if count < len(items):
+            self._say_of_all("Validation goes without a clip.", problems)
         if not count:
-            raise SteadyDancerError("No held-out clip can be read.", "Run `encode` again, into a new work folder.")
+            raise TooManyUnreadable("No held-out clip can be read.", "Run `encode` again, into a new work folder.")
         row = {"step": self.progress.step, **{n: m / count for n, m in zip(("loss", *names[1:]), means, strict=True)}}
         row |= {f"loss_q{100 * q:.0f}": float(s[0] / s[-1]) for q, s in zip(QUANTILES, sums, strict=True)}
+        if wrong := [name for name, value in row.items() if not math.isfinite(value)]:
+            raise NonFiniteLoss(
+                f"Validation after step {self.progress.step} is no number: {', '.join(wrong)}.",
+                "Lower train.stages.N.lr, or look at the held-out clips.",
+            )
         self.progress.validation.append(row)
         self.observation.validation(row)
 
@@ -210,13 +225,19 @@ class Trainer:
         return deepspeed_engine.frozen_teacher(self.job.config, self.device)
 
     def _resume(self) -> Progress:
-        newest = self.checkpoints.newest() if self.rank == 0 else None
-        uri = from_rank_0(newest and newest.uri)
-        if uri is None:
+        if self.rank == 0:
+            self.checkpoints.sweep()
+        if (commit := self._newest()) is None:
             return Progress()
-        progress = self.checkpoints.load(self.engine, commits.read(uri))
+        progress = self.checkpoints.load(self.engine, commit)
+        self.saved = progress.step
         self.messages.append(f"Stage {self.job.number} continues from its checkpoint of step {progress.step}.")
         return progress
+
+    def _newest(self, up_to: float = math.inf) -> commits.Commit | None:
+        newest = self.checkpoints.newest(up_to) if self.rank == 0 else None
+        uri = from_rank_0(newest and newest.uri)
+        return uri and commits.read(uri)
 
     def _agree(self, share: Share) -> Told:
         readable = sum(int(micro.present_B.sum()) for micro in share.micro_batches)
@@ -224,24 +245,29 @@ class Trainer:
         said = [readable, len(share.unreadable), stop, signals.leaving(), signals.preempted()]
         counts = torch.tensor(said, dtype=torch.int64, device=self.device)
         dist.all_reduce(counts)
-        readable, unreadable, *flags = counts.tolist()
-        return Told(readable, unreadable, *map(bool, flags))
+        readable, unreadable, stop, leaving, preempted = counts.tolist()
+        return Told(readable, unreadable, bool(stop), bool(leaving), preempted)
 
     def _leave_out(self, share: Share) -> None:
         """Says which clips of this step cannot be read. Raises when they have become too many."""
-        of_all = [None] * self.world
-        dist.all_gather_object(of_all, [(problem.clip_id, str(problem)) for problem in share.unreadable])
-        for clip_id, problem in (each for of_one in of_all for each in of_one):
-            if clip_id not in self.progress.unreadable:
-                self.messages.append(f"Step {self.progress.step + 1} goes without a clip. {problem}")
-            self.progress.unreadable[clip_id] = problem
+        mine = {problem.clip_id: str(problem) for problem in share.unreadable}
+        self.progress.unreadable |= self._say_of_all(f"Step {self.progress.step + 1} goes without a clip.", mine)
         if len(self.progress.unreadable) > self.train.max_unreadable:
             self._save(wait=True)
-            raise SteadyDancerError(
+            raise TooManyUnreadable(
                 f"{len(self.progress.unreadable)} clips cannot be read, train.max_unreadable is "
                 f"{self.train.max_unreadable}: {', '.join(sorted(self.progress.unreadable))}.",
                 "Make the dataset again, or raise train.max_unreadable and run the same command again to go on.",
             )
+
+    def _say_of_all(self, what: str, problems: dict[str, str]) -> dict[str, str]:
+        """What any rank could not read, by clip; said of those of which it was not said before."""
+        of_all = [None] * self.world
+        dist.all_gather_object(of_all, problems)
+        problems = {clip_id: problem for of_one in of_all for clip_id, problem in of_one.items()}
+        for clip_id in problems.keys() - self.progress.unreadable.keys():
+            self.messages.append(f"{what} {problems[clip_id]}")
+        return problems
 
     def _judge_skipped(self) -> None:
         """After a step that was not taken: on with the next, back to the last checkpoint, or an end."""
@@ -259,20 +285,17 @@ class Trainer:
                 "Lower train.stages.N.lr, set train.stages.N.warmup_steps, or look at these clips.",
             )
         since = progress.rolled_back[-1][1] if progress.rolled_back else 0
-        in_a_row = 0
-        for earlier in reversed(progress.history[since:]):
-            if earlier["applied"]:
-                break
-            in_a_row += 1
-        if in_a_row >= self.train.roll_back_after:
-            self._roll_back(in_a_row)
+        after_last_taken = itertools.takewhile(lambda row: not row["applied"], reversed(progress.history[since:]))
+        in_a_row = [row["step"] for row in after_last_taken if row["samples"]]
+        if len(in_a_row) >= self.train.roll_back_after:
+            self._roll_back(len(in_a_row), first=min(in_a_row))
 
-    def _roll_back(self, in_a_row: int) -> None:
+    def _roll_back(self, in_a_row: int, first: int) -> None:
         """The weights of the last checkpoint, at the present step: the steps since then are given up."""
         progress = self.progress
-        self.checkpoints.finish()
-        uri = from_rank_0((newest := self.checkpoints.newest() if self.rank == 0 else None) and newest.uri)
-        earlier = self.checkpoints.load(self.engine, commits.read(uri)) if uri else None
+        self._settle()
+        commit = self._newest(up_to=first - 1)
+        earlier = self.checkpoints.load(self.engine, commit) if commit else None
         if earlier is None or [earlier.step] in [back[:1] for back in progress.rolled_back]:
             where = "before the first checkpoint" if earlier is None else f"again after going back to {earlier.step}"
             raise NonFiniteLoss(
@@ -292,17 +315,37 @@ class Trainer:
         One that could not be written is told, and the next tried; a second one in a row, or one that is waited for,
         raises NotSaved.
         """
+        self._settle()
+        if self.saved != self.progress.step:
+            self.saved = self.progress.step
+            try:
+                self.checkpoints.save(self.engine, self.progress)
+            except NotSaved as error:
+                self._not_saved(error)
+        if wait:
+            self._settle()
+        if self.unsaved and (wait or len(self.unsaved) > 1):
+            raise self.unsaved[-1]
+
+    def _settle(self) -> None:
+        """Waits for the checkpoint that is being written, and says so if it could not be."""
         try:
             self.checkpoints.finish()
-            self.unsaved = 0
         except NotSaved as error:
-            self.unsaved += 1
-            if self.unsaved > 1:
-                raise
-            self.messages.append(f"{error} Training goes on and will try again.")
-        self.checkpoints.save(self.engine, self.progress)
-        if wait:
-            self.checkpoints.finish()
+            self._not_saved(error)
+        else:
+            if self.saved is not None:
+                self.unsaved = []
+
+    def _not_saved(self, error: NotSaved) -> None:
+        self.saved = None
+        self.unsaved.append(error)
+        self.messages.append(f"{error} Training goes on and will try again.")
+
+
+def not_taken(row: dict) -> bool:
+    """Whether a step had clips, and a gradient that is no number."""
+    return row["samples"] > 0 and not row["applied"]
 
 
 def starting_model(

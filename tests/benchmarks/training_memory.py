@@ -110,7 +110,7 @@ def measured(case: Case, world: int) -> int:
             objective = ConditionDistillation(stage, null_text, engines.frozen_teacher(config, device))
         else:
             objective = ActionSupervision(stage, null_text)
-        engine = engines.student_engine(model, config, case.stage, device, world, objective.passes)
+        engine = engines.student_engine(model, config, case.stage, device, world)
         for _ in range(2):
             gc.collect()
             live.peak = live.now

@@ -67,7 +67,7 @@ class Wide:
             self.objective = ConditionDistillation(self.stage, null_text, lambda *given: base_forward(base, *given))
         else:
             self.objective = ActionSupervision(self.stage, null_text)
-        self.engine = engines.student_engine(model, self.config, number, device, passes=self.objective.passes)
+        self.engine = engines.student_engine(model, self.config, number, device)
         self.example = sample(self.model_config, latent_THW, device)
 
     def set(self, how: str, backend: str) -> None:

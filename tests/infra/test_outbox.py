@@ -127,18 +127,35 @@ def test_a_store_that_comes_back_is_told_and_said(tmp_path, said):
     assert len(said) == 2 and "answers again" in said[1]
 
 
+class Split(FakeStore):
+    """Its files have a store of their own, which is away."""
+
+    files_away = True
+
+    def answers(self):
+        return True
+
+    def send(self, journal, entries):
+        if entries[0].kind == "artifact" and self.files_away:
+            raise Away("no bucket")
+        super().send(journal, entries)
+
+
+def test_files_whose_store_is_away_hold_up_no_other_journal_nor_other_process(tmp_path, said):
+    outbox, store = Outbox(tmp_path), Split()
+    journal, worker, other = outbox.journal("chain"), Outbox(tmp_path).journal("chain"), outbox.journal("stage1")
+    for name in ("first", "second"):
+        journal.append("artifact", {"file": journal.keep_text(name, name), "folder": None})
+    worker.append("metrics", {"a": 0.0}, 0)
+    for step in (1, 2):
+        other.append("metrics", {"a": float(step)}, step)
+        with pytest.raises(Away, match="no bucket"):
+            _delivery(outbox, store, said).deliver()
+        assert _values(store) == [("a", float(done), done) for done in range(step + 1)]
+    assert outbox.count() == 2
+
+
 def test_files_whose_store_is_away_hold_up_nothing_else(tmp_path, said):
-    class Split(FakeStore):
-        files_away = True
-
-        def answers(self):
-            return True
-
-        def send(self, journal, entries):
-            if entries[0].kind == "artifact" and self.files_away:
-                raise Away("no bucket")
-            super().send(journal, entries)
-
     outbox, store = Outbox(tmp_path), Split()
     journal = outbox.journal("s")
     places = [journal.keep_text(name, name) for name in ("first", "second")]

@@ -2,12 +2,11 @@
 
 import io
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -209,28 +208,60 @@ def test_a_chain_that_is_done_delivers_what_waits(tmp_path, database, console):
     assert runs["s"].data.tags["mlflow.parentRunId"] == runs["chain"].info.run_id
 
 
+def test_a_continued_folder_goes_on_where_mlflow_is_away_and_a_fresh_one_is_refused(tmp_path, database, console):
+    away = ["tracking.system_metrics_s=0", "tracking.uri=http://127.0.0.1:9"]
+    with _claimed(database, tmp_path, *away) as (dead, work):
+        local = dead.model_copy(update={"tracking": dead.tracking.model_copy(update={"uri": None})})
+        for _ in range(2):
+            with pytest.raises(SteadyDancerError, match="cannot be used"):
+                Tracking(dead, work, console)
+        with pytest.raises(KeyboardInterrupt), Tracking(local, work, console).chain():
+            raise KeyboardInterrupt
+        tracking = Tracking(dead, work, console)
+        with tracking.chain() as chain, tracking.step("s", chain) as run:
+            run.log_metrics({"loss": 1.0}, 1)
+        said = console.export_text().splitlines()
+        assert len(said) == 2, "at the start and at the end"
+        assert said[0].startswith("MLflow at http://127.0.0.1:9 is away (") and "the log waits in" in said[0]
+        assert f"entries wait in {work.folder}/outbox" in said[1]
+    run_chain(dead, [], console)
+    assert console.export_text().count("is away") == 1
+    run_chain(local, [], console)
+    client = MlflowClient(f"sqlite:///{work.mlflow_db}")
+    run, chain = (_runs(client)[name] for name in ("s", "w"))
+    assert _history(client, run, "loss") == [(1, 1.0)] and run.info.status == chain.info.status == "FINISHED"
+    assert Outbox(work.folder).count() == 0
+
+
 class _Server:
-    """A real one with its own process group, at one port of loopback."""
+    """A real one in a process of its own, at one port of loopback. It can be killed once and started again.
+
+    Both processes are forked at once, before there are threads, from this one, which knows MLflow already: to start one
+    takes a tenth of a second, and by its command ten.
+    """
 
     def __init__(self, folder, port, database):
+        from mlflow import server
+
         shutil.copy(database, folder / "m.db")
-        stores = ["--backend-store-uri", f"sqlite:///{folder}/m.db", "--artifacts-destination", str(folder / "files")]
-        where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        self._command = [sys.executable, "-m", "mlflow", "server", *where, *stores]
-        self.uri = f"http://127.0.0.1:{port}"
+        self.uri, fork = f"http://127.0.0.1:{port}", multiprocessing.get_context("fork")
+        self._next = []
+        for gate in (fork.Event(), fork.Event()):
+            process = fork.Process(target=_serve, args=(server, folder, port, gate), daemon=True)
+            process.start()
+            self._next.append((process, gate))
 
     def start(self):
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-        quiet["env"] = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # 2 processes in the place of 10
-        self._process = subprocess.Popen(self._command, start_new_session=True, **quiet)
-        deadline = time.monotonic() + 90
+        self._process, gate = self._next.pop(0)
+        gate.set()
+        deadline = time.monotonic() + 60
         while not self._is_up():
-            assert self._process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
+            assert self._process.is_alive() and time.monotonic() < deadline
+            time.sleep(0.02)
 
     def kill(self):
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.kill()
+        self._process.join()
 
     def _is_up(self):
         try:
@@ -239,11 +270,23 @@ class _Server:
             return False
 
 
+def _serve(server, folder, port, gate):
+    from werkzeug.serving import make_server
+
+    os.environ[server.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{folder}/m.db"
+    os.environ[server.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
+    os.environ[server.ARTIFACTS_DESTINATION_ENV_VAR] = str(folder / "files")
+    os.environ[server.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    gate.wait()
+    make_server("127.0.0.1", port, server.app, threaded=True).serve_forever()
+
+
 @pytest.fixture
 def server(tmp_path, database):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        server = _Server(tmp_path, free.getsockname()[1], database)
+        port = free.getsockname()[1]
+    server = _Server(tmp_path, port, database)
     server.start()
     yield server
     server.kill()

@@ -1,6 +1,8 @@
 import dataclasses
 import io
 import re
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
 
+from infra import commits
 from infra import config as configs
 from infra.errors import SteadyDancerError, UsageError
 from infra.schema import Stage
@@ -19,7 +22,8 @@ from training import flops, recompute
 from training.adapters import make_trainable
 from training.hardware import GIB, GPUS, Gpu, called, named
 from training.plan import as_dict, largest_latent, make_plan
-from training.plan_check import check, faults, fits
+from training.plan_check import check, check_all, faults, fits
+from training.plan_command import plan_stages, split_overrides
 from training.plan_table import show
 
 aten = torch.ops.aten
@@ -126,10 +130,12 @@ def test_the_released_model():
     assert plans[1].memory["teacher"] / GIB == pytest.approx(3.8, abs=0.1)
     states = ("weights", "gradients", "fp32 masters", "Adam moments")
     assert sum(plans[1].memory[part] for part in states) / GIB == pytest.approx(31, rel=0.02)
-    assert fits(plans[0]) and not fits(plans[1]) and fits(plans[2])
+    assert all(map(fits, plans))
     assert plans[0].cost == pytest.approx(plans[0].step_seconds * 12_000 / 3600 * 8 * 2)
-    [fault] = faults(plans[1])
-    assert fault.fatal and "train.offload=optimizer" in fault.fix and "16 workers" in fault.fix
+    [fault] = faults(make_plan(PAPER, 2, 4, H100))
+    assert fault.fatal
+    for way in ("train.offload=optimizer", "8 workers", "4 h200-141"):
+        assert way in fault.fix
 
 
 @settings(max_examples=30)
@@ -154,6 +160,8 @@ def test_what_is_said_to_fit_fits(number, zero, how, micro_batch, gpu, world):
                 assert fits(make_plan(config, number, int(match[1]), GPUS[gpu], **room))
             elif match := re.fullmatch(rf"{world} ([\w-]+)", way):
                 assert fits(make_plan(config, number, world, GPUS[match[1]], **room))
+            elif match := re.fullmatch(r"No single change fits; by estimate (\d+) ([\w-]+) do", way):
+                assert fits(make_plan(config, number, int(match[1]), GPUS[match[2]], **room))
             elif way.startswith("train."):
                 changed = configs.override(config.model_dump(mode="json"), way.split(" "))
                 assert fits(make_plan(changed, number, world, GPUS[gpu], **room))
@@ -178,17 +186,67 @@ def test_the_demo_fits_this_machine():
 
 def test_training_is_refused_where_it_cannot_fit():
     with pytest.raises(SteadyDancerError, match=r"Stage 2 needs [\d.]+ GiB on each h100-80.*\n.*offload=optimizer"):
-        check(PAPER, 2, gpu=H100, disk=10**15)
+        check(PAPER, 2, world=4, gpu=H100, disk=10**15)
     with pytest.raises(SteadyDancerError, match="of disk"):
         check(PAPER, 1, gpu=H100, disk=10**9)
     little = PAPER.model_copy(update={"resources": PAPER.resources.model_copy(update={"memory_gb": 32.0})})
-    with pytest.raises(SteadyDancerError, match="host memory"):
+    with pytest.raises(SteadyDancerError, match=r"host memory(.|\n)*resources.memory_gb=64 "):
         check(little, 1, gpu=H100, disk=10**15)
+
+
+def changed(plan_config=PAPER, memory_gb: float = 4096.0, **train):
+    update = {
+        "train": plan_config.train.model_copy(update=train),
+        "resources": plan_config.resources.model_copy(update={"memory_gb": memory_gb}),
+    }
+    return plan_config.model_copy(update=update)
+
+
+def test_each_shortage_is_cured_by_its_own():
+    """Of host memory, by offloading less; neither by what ends one and makes another."""
+    offloaded = changed(memory_gb=250.0, offload="optimizer")
+    [fault] = faults(make_plan(offloaded, 2, 8, GPUS["h200-141"]))
+    assert "train.offload=none" in fault.fix and "resources.memory_gb=" in fault.fix and "workers" not in fault.fix
+    [fault] = faults(make_plan(offloaded, 2, 8, H100._replace(memory=60 * GIB)))
+    assert "offload" not in fault.fix
+    [fault] = faults(make_plan(changed(memory_gb=250.0), 2, 4, H100))
+    assert "offload" not in fault.fix and "8 workers" in fault.fix
+    [fault] = [one for one in faults(make_plan(PAPER, 2, 3, H100)) if one.fatal]
+    assert "8 workers" in fault.fix and "6 workers" not in fault.fix  # which would leave some idle
+    for fault in faults(make_plan(PAPER, 2, 1, Gpu("cpu", 20 * GIB, None))):
+        assert "resources" not in fault.fix and "No single change fits" in fault.fix
+
+
+def test_the_disk_that_a_stage_has_already_is_room(tmp_path, monkeypatch):
+    needed = sum(make_plan(PAPER, 2, 8, H100).disk.values())
+    config = PAPER.model_copy(update={"work": str(tmp_path / "work")})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed // 2))
+    for folder, counts in (("sample", False), ("stage1/model", True), ("checkpoints/stage2", True)):
+        (tmp_path / "work" / folder).mkdir(parents=True)
+        with (tmp_path / "work" / folder / "weights").open("wb") as file:
+            file.truncate(needed // 2 + 1)  # sparse
+        if counts:
+            check(config, 2, gpu=H100)
+        else:
+            with pytest.raises(SteadyDancerError, match="of disk"):
+                check(config, 2, gpu=H100)
+
+
+def test_what_is_committed_is_not_checked_again(tmp_path):
+    config = changed(configs.load("demo", [f"work={tmp_path}", "resources.ray_address=null"]), micro_batch=10**6)
+    with pytest.raises(SteadyDancerError, match="Stage 1"):
+        check_all(config, [1, 2])
+    with commits.write(tmp_path / "stage1", "checkpoint"):
+        pass
+    with pytest.raises(SteadyDancerError, match="Stage 2"):
+        check_all(config, [1, 2])
+    check_all(config, [1])
+    check_all(changed(config, plan=False), [1, 2])
 
 
 def test_idle_workers_are_a_warning():
     [fault] = faults(make_plan(PAPER, 1, 5, H100))
-    assert not fault.fatal and "2 of 10 places" in fault.what
+    assert not fault.fatal and "2 of 10 places" in fault.what and fault.fix.startswith("Use at most 4 workers.")
 
 
 def test_numbers_that_cannot_be():
@@ -210,7 +268,37 @@ def test_hardware_by_name():
     assert called("NVIDIA H200").name == "h200-141"
     assert called("NVIDIA L40S").name == "l40s-48"
     assert called("NVIDIA GeForce RTX 4090").name == "rtx4090-24"
-    assert called("Radeon") is None
+    for other in (
+        "Radeon",
+        "NVIDIA L40",
+        "NVIDIA GH200 480GB",
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        "NVIDIA GeForce RTX 3090 Ti",
+    ):
+        assert called(other) is None
+
+
+def test_what_is_asked_beside_the_config():
+    assert split_overrides(["world=4", "seed=1", "price=2"]) == ({"world": 4, "price": 2.0}, ["seed=1"])
+    for wrong, told in ((["world=abc"], "a whole number expected"), (["mfu=0.2", "mfu=0.3"], "twice")):
+        with pytest.raises(UsageError, match=told):
+            split_overrides(wrong)
+    with pytest.raises(UsageError, match="mfu"):
+        plan_stages(configs.load("demo", []), [1], mfu=0.0)
+
+
+def test_the_clips_that_are_encoded_are_counted(tmp_path, capsys):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    config = configs.load("demo", [f"work={tmp_path}"])
+    plan_stages(config, [1])
+    assert "epochs" not in capsys.readouterr().out
+    with commits.write(tmp_path / "encoded", "encoded") as folder:
+        pq.write_table(pa.table({"clip_id": [str(n) for n in range(24)]}), folder / "manifest.parquet")
+    plan_stages(config, [1])
+    out = capsys.readouterr().out
+    assert re.search(r"epochs +5\.0", out) and "encoded clips" in out
 
 
 def test_the_largest_bucket_counts():
@@ -218,21 +306,24 @@ def test_the_largest_bucket_counts():
     assert largest_latent(configs.load("demo", [])) == (21, 16, 16)
 
 
-def test_the_table():
-    console = Console(width=100, record=True, file=io.StringIO())
-    show([make_plan(PAPER, number, 8, H100, price=2.5, clips=7338) for number in (1, 2, 3)], console)
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table(width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    show([make_plan(PAPER, number, 4, H100, price=2.5, clips=7338) for number in (1, 2, 3)], console)
     text = console.export_text()
-    for expected in (
-        "activations kept",
-        "teacher",
-        "headroom",
-        "train.offload=optimizer",
-        "a checkpoint",
-        "cost",
-        "17.8%",
-    ):
+    lines = text.splitlines()
+    for expected in ("activations kept", "teacher", "headroom", "offload=optimizer", "a checkpoint", "cost", "17.8%"):
         assert expected in text
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, lines)) <= width
+    # Nothing is wrapped: what a line begins with is indented, or a heading.
+    rows = lines[lines.index(next(line for line in lines if "Parameters" in line)) : -8]
+    assert all(not line.strip() or line.startswith("   ") or line[1].isupper() for line in rows)
+
+
+def test_a_step_of_no_time_is_not_timed():
+    console = Console(width=80, record=True, file=io.StringIO())
+    show([make_plan(configs.load("demo", []), 1, 2, H100)], console)
+    assert "< 10 ms" in console.export_text()
 
 
 def test_parameters_for_tracking_are_plain():

@@ -211,12 +211,13 @@ def test_what_goes_wrong_is_told_and_goes_no_further(ray, job):
     assert not any((job.folder / "previews").iterdir())
 
 
-def test_the_driver_looks_for_the_first_checkpoint_since_a_multiple(ray, job, tmp_path):
+def test_the_driver_looks_for_the_first_checkpoint_since_a_multiple(ray, job, monkeypatch):
     logged = []
     run = SimpleNamespace(log_artifact=lambda path, folder: logged.append((path.name, folder)))
     previews = Previews(replace(job, run=run), quiet())
     previews.look()
-    for step, begun in ((6, []), (12, [12]), (18, [12]), (24, [12, 24])):
+    (job.folder / "step-of-somebody").mkdir(parents=True)
+    for step, begun in ((6, []), (12, [12]), (18, [12]), (24, [12, 24]), (1_000_001, [12, 24, 1_000_001])):
         checkpoint(job, step)
         for task in ray.begun:
             task.out.mkdir(exist_ok=True)
@@ -224,7 +225,9 @@ def test_the_driver_looks_for_the_first_checkpoint_since_a_multiple(ray, job, tm
             ray.ended[task.step] = task.out
         previews.look()
         assert [task.step for task in ray.begun] == begun
-    assert logged == [("sheet.jpg", "previews/step-000012")]
+    assert logged == [("sheet.jpg", f"previews/step-0000{step}") for step in (12, 24)]
+    monkeypatch.setattr(Path, "glob", lambda *_: (_ for _ in ()).throw(OSError(116, "Stale file handle")))
+    previews.look()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rich.console import Console
 from infra import commits, config
 from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
 from training.queue import Queue, add
+from training.queue_runner import run_queue
 from training.queue_table import last_error, reached, show, show_log, span, state_of
 
 
@@ -75,6 +76,7 @@ def test_what_cannot_be_added_is_told_and_nothing_is_added(queue, tmp_path):
         (lambda: add(queue.folder, ["no-such-preset"]), "neither a preset"),
         (lambda: add(queue.folder, ["demo", "paper"], name="x"), "one config"),
         (lambda: add(queue.folder, []), "at least one"),
+        (lambda: add(queue.folder, ["demo"], ["train.stages.0.lr=1e-4,3e-4"]), "steadydancer sweep"),
     ]:
         with pytest.raises(UsageError, match=message):
             wrong()
@@ -98,10 +100,22 @@ def test_a_run_that_joins_a_cluster_takes_its_resources_there(queue, tmp_path):
     assert (entry.cpus, entry.memory_gb, entry.workers) == (1, 0, 0)
 
 
-def test_a_queue_that_cannot_be_written_is_named(tmp_path):
+def test_what_can_be_no_queue_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SteadyDancerError, match="file/queue cannot be used as a queue"):
-        added(Queue(tmp_path / "file" / "queue"), tmp_path / "w")
+    for place, wrong in (("file", "is a file"), ("file/queue", "no folder"), ("none/queue", "no folder .*none")):
+        for refused in (show, run_queue, Queue):
+            with pytest.raises(UsageError, match=wrong):
+                refused(tmp_path / place)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_queue_that_cannot_be_written_is_named(queue, tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr("training.queue.replace", full)
+    with pytest.raises(SteadyDancerError, match="queue cannot be used as a queue: No space left"):
+        added(queue, tmp_path / "w")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "bad"}', None, "other"])
@@ -178,6 +192,8 @@ def test_reached_is_read_from_the_work_folder(queue, tmp_path):
 
 def test_the_table_says_all_and_what_to_do(queue, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert "queue does not exist yet" in shown(show, queue.folder)
+    queue.folder.mkdir()
     assert "no runs yet" in shown(show, queue.folder)
     added(queue, tmp_path / "w", name="first", priority=7)
     added(queue, tmp_path / "v", name="second", after=["first"])

@@ -80,7 +80,9 @@ def eventually(condition, seconds=10.0):
     return found
 
 
-BOTH = "say in; sleep 0.1; say out"
+MEET = "for i in $(seq 500); do [ $(wc -l < $JOURNAL) -ge 2 ] && break; sleep 0.01; done; sleep 0.05"
+"""Until two have said something, however slow the machine is."""
+BOTH = f"say in; {MEET}; say out"
 STOPPABLE = "trap 'say saved; exit 130' TERM; say in; for i in $(seq 300); do sleep 0.02; done"
 
 
@@ -141,8 +143,20 @@ def test_a_signal_that_the_runner_did_not_send_is_survived_a_few_times(queue):
     put(queue, "hopeless", "kill -9 $$")
     well, told = run(queue)
     assert not well and states(queue) == {"unlucky": "done", "hopeless": "failed"}
-    assert queue.get("hopeless").error == "ended by SIGKILL 3 times in a row"
-    assert "unlucky ended by SIGKILL; waits again" in told
+    error = "ended by SIGKILL 3 times without getting further, most likely for want of memory"
+    assert queue.get("hopeless").error == error
+    assert "unlucky ended by SIGKILL, most likely for want of memory; waits again" in told
+
+
+def test_a_run_that_gets_further_between_its_interruptions_is_never_given_up(queue):
+    """Steps 1, 2, 3, ... are reached one at each attempt; from step 5 on nothing more."""
+    live = queue.folder.parent / "a" / "checkpoints" / "stage1" / "live.json"
+    live.parent.mkdir(parents=True)
+    script = f"say; n=$(wc -l < $JOURNAL); [ $n -lt 5 ] || n=5; echo '{{\"step\":' $n'}}' > {live}; kill -TERM $$"
+    put(queue, "a", script)
+    assert not run(queue)[0] and len(journal(queue)) == 7
+    entry = queue.get("a")
+    assert entry.furthest == (1, 5) and entry.error == "ended by SIGTERM 3 times without getting further"
 
 
 def test_a_command_that_cannot_start_fails_alone(queue, tmp_path, monkeypatch):
@@ -287,7 +301,7 @@ def test_the_runner_leaves_signals_as_they_were(queue):
 def test_gpus_are_shared_out_and_others_hidden(queue, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,GPU-7")
     for name, workers in (("a", 2), ("b", 1), ("c", 1)):
-        put(queue, name, "say $CUDA_VISIBLE_DEVICES; sleep 0.1", workers=workers)
+        put(queue, name, f"say $CUDA_VISIBLE_DEVICES; {MEET}", workers=workers)
     assert run(queue, cpus=8)[0]
     lines = journal(queue)
     assert set(lines[:2]) == {"a 3,5", "b GPU-7"} and lines[2] in ("c GPU-7", "c 3")

@@ -15,6 +15,7 @@ from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
 from training import queue_runner, sweep_comparison
 from training.queue import Queue
 from training.sweep import sweep
+from training.sweep_comparison import compare
 from training.sweep_grid import expand, read_list
 from training.sweep_plots import read_curves
 
@@ -225,6 +226,17 @@ def test_a_run_whose_commit_is_damaged_is_named_and_the_others_are_compared(main
     first, *others = record(main)["runs"]
     assert first["name"].startswith("02") and all(run["error"] and not run["commit"] for run in others)
     assert "cannot be compared" in told and "history.parquet has 0 bytes" in told
+
+
+def test_a_comparison_that_cannot_be_written_is_told_and_printed(main, monkeypatch):
+    def full(path, text):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(sweep_comparison, "replace", full)
+    console = Console(width=300, no_color=True)
+    with console.capture() as capture, pytest.raises(SteadyDancerError, match="No space left"):
+        compare(main, {"sweep": "rates", "stage": 1, "data": {"id": "0"}}, Queue(main / "queue"), console)
+    assert "sweep rates of stage 1" in capture.get()
 
 
 def test_with_raw_clips_the_runs_read_the_dataset_of_the_work_folder(main):

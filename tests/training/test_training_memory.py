@@ -71,3 +71,29 @@ def test_two_passes_keep_no_more_than_one():
     stages = [config.train.stages[0], normal, config.train.stages[2]]
     assert parts(2, 8)["activations kept"] == parts(2, 8, stages=stages)["activations kept"]
     assert parts(2, 8)["gradients"] >= parts(2, 8, stages=stages)["gradients"]
+
+
+def test_whole_models_are_there_before_they_are_divided():
+    """With all offloaded that is close to the most: 16.4 G weights of two bytes, and then those of the teacher."""
+    moments = [m for m in memory.moments(setting(2, 64, offload="parameters")) if m.name == "setting up"]
+    assert [max(m.parts, key=m.parts.get) for m in moments] == ["whole student", "whole teacher"]
+    assert moments[0].total == pytest.approx(32.8e9, rel=0.01)
+    assert moments[1].total == sum(moments[1].parts.values()) > moments[1].parts["whole teacher"]
+    small = setting(2, 64, offload="parameters", recompute="full")._replace(latent_THW=(3, 32, 32))
+    assert max(memory.moments(small), key=lambda m: m.total).name == "setting up"
+    assert all(m.name != "setting up" for m in memory.moments(setting(2, 8, zero=2)))
+
+
+def test_traffic_of_a_step():
+    """86 GB for the student and 29 for the teacher, of one pass each on eight workers."""
+    config = configs.load("paper", [])
+    normal = config.train.stages[1].model_copy(update={"distillation": "normal"})
+    stages = [config.train.stages[0], normal, config.train.stages[2]]
+    assert memory.traffic(setting(2, 8, stages=stages)) == pytest.approx(86e9 + 29e9, rel=0.01)
+    assert memory.traffic(setting(2, 8)) == pytest.approx(2 * 86e9 + 29e9, rel=0.01)
+    assert memory.traffic(setting(2, 8, batch=16)) == 2 * memory.traffic(setting(2, 8))
+    # An all-reduce of the gradients, for each pass or once, and the new weights.
+    one = 16.4e9 * 2 * 7 / 8
+    assert memory.traffic(setting(2, 8, zero=2)) == pytest.approx(5 * one, rel=0.01)
+    assert memory.traffic(setting(2, 8, zero=1, batch=16)) == pytest.approx(3 * one, rel=0.01)
+    assert memory.traffic(setting(2, 1)) == 0
