@@ -80,7 +80,7 @@ def _run(names: list[str], config: str | None, overrides: list[str] | None, prin
 def _run_planned(config, steps: list) -> None:
     """A stage that cannot fit is told before the first step rather than days later."""
     from infra.chain import run_chain
-    from training.plan_check import check_all
+    from training.planning.check import check_all
 
     check_all(config, [step.number for step in steps if step.number is not None])
     run_chain(config, steps)
@@ -250,11 +250,11 @@ def plan(
 
     world: workers; gpu: such as h100-80, cpu, default what is here; price: of a GPU hour; mfu: 0..1, share of the peak.
     """
-    from training.plan_command import split_overrides
+    from training.planning.command import split_overrides
 
     asked, overrides = split_overrides(overrides or [])
     if (loaded := _load(config, overrides, print_config)) is not None:
-        from training.plan_command import plan_stages
+        from training.planning.command import plan_stages
 
         if not plan_stages(loaded, [stage] if stage else [1, 2, 3], **asked):
             raise typer.Exit(1)
@@ -299,7 +299,7 @@ def sweep(
 
     The same command again continues; other values under the same name are added.
     """
-    from training.sweep import sweep as run_sweep
+    from training.sweep.sweep import sweep as run_sweep
 
     limits = {"cpus": cpus, "gpus": gpus, "memory_gb": memory_gb}
     if not run_sweep(name, stage, config, overrides or [], listed=listed, **limits):
@@ -474,7 +474,7 @@ def queue_add(
     """Add runs: one of each config, as it is now."""
     if stage is not None and command != "train":
         raise typer.BadParameter(f"goes with train, not with {command}", param_hint="--stage")
-    from training.queue import add
+    from training.queue.queue import add
 
     files = [item for item in items if not re.match(r"[a-z_][\w.]*=", item)]
     overrides = [item for item in items if item not in files]
@@ -493,7 +493,7 @@ def queue_run(
     debug: Debug = False,
 ) -> None:
     """Run what waits, side by side as far as cores, memory and GPUs go; exit 1 if something failed."""
-    from training.queue_runner import run_queue
+    from training.queue.runner import run_queue
 
     if not run_queue(queue, cpus=cpus, gpus=gpus, memory_gb=memory_gb, keep=keep):
         raise typer.Exit(1)
@@ -502,7 +502,7 @@ def queue_run(
 @queue_app.command("list")
 def queue_list(queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
     """Every run: state, priority, how far it is, and what is wrong."""
-    from training.queue_table import show
+    from training.queue.table import show
 
     show(queue)
 
@@ -510,7 +510,7 @@ def queue_list(queue: QueueFolder = Path("queue"), debug: Debug = False) -> None
 @queue_app.command("cancel")
 def queue_cancel(name: QueuedRun, queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
     """Take a run out; one that runs writes a checkpoint first."""
-    from training.queue import Queue
+    from training.queue.queue import Queue
 
     entry = Queue(queue).cancel(name)
     print(f"{entry.name}: {'cancelling' if entry.cancelling else entry.state}")
@@ -519,7 +519,7 @@ def queue_cancel(name: QueuedRun, queue: QueueFolder = Path("queue"), debug: Deb
 @queue_app.command("retry")
 def queue_retry(name: QueuedRun, queue: QueueFolder = Path("queue"), debug: Debug = False) -> None:
     """Let a failed or cancelled run wait again."""
-    from training.queue import Queue
+    from training.queue.queue import Queue
 
     entry = Queue(queue).retry(name)
     print(f"{entry.name}: {entry.state}")
@@ -533,7 +533,7 @@ def queue_log(
     debug: Debug = False,
 ) -> None:
     """What a run has printed."""
-    from training.queue_table import show_log
+    from training.queue.table import show_log
 
     show_log(queue, name, follow)
 

@@ -59,6 +59,24 @@ def override(data: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> Co
     return validate(data)
 
 
+def separate(text: str) -> Iterator[str]:
+    """The parts of ``text`` between commas that no bracket or quote encloses."""
+    depth, quote, start = 0, "", 0
+    for place, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in "[{(":
+            depth += 1
+        elif character in "]})":
+            depth -= 1
+        elif character == "," and depth == 0:
+            yield text[start:place].strip()
+            start = place + 1
+    yield text[start:].strip()
+
+
 def validate(data: dict[str, Any]) -> Config:
     """``data`` as a Config. Raises UsageError listing every wrong key."""
     try:

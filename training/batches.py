@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from infra.schema import Config
-from training.data import Clips, Unreadable
+from training.clips.data import Clips, Unreadable
+from training.clips.order import Order
+from training.clips.prefetch import Prefetch
+from training.clips.randomness import Draws, Randomness
 from training.engine import micro_steps
 from training.objectives import ActionSupervision, Example, collate
-from training.order import Order
-from training.prefetch import Prefetch
-from training.randomness import Draws, Randomness
 
 
 class MicroBatch(NamedTuple):

@@ -19,8 +19,8 @@ from model.inputs import DrawnPoses, pose_latent
 from model.pose.perturbation import simulate_discontinuity
 from model.pose.tracks import PoseTrack
 from model.resolution import SPACE
-from training.data import Clips, EncodedClip
-from training.randomness import Draws, sigma_of
+from training.clips.data import Clips, EncodedClip
+from training.clips.randomness import Draws, sigma_of
 
 Velocity = Callable[[Tensor, Tensor, Conditions], Tensor]
 """(noisy latent (B,16,T,H,W), timestep (B,) fp32, conditions) -> velocity (B,16,T,H,W)."""

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from infra.errors import SteadyDancerError
 from model.transformer import model_config
-from training import flops, signals
+from training import signals
 from training.checkpoint import Progress
-from training.hardware import called
 from training.job import Job
+from training.planning import flops
+from training.planning.hardware import called
 
 TIMESTEP_BUCKETS = 10
 

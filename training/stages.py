@@ -13,7 +13,9 @@ from infra.errors import SteadyDancerError
 from infra.schema import Config
 from infra.tracking import StepRun
 from infra.workspace import Workspace
-from training import data, plan_check, prebuild
+from training import prebuild
+from training.clips import data
+from training.planning import check as plan_check
 
 KIND = "checkpoint"
 TRAINED, HISTORY, VALIDATION = "trained.safetensors", "history.parquet", "validation.parquet"

@@ -17,12 +17,12 @@ from training import signals
 from training.adapters import make_trainable
 from training.batches import Batches, Share
 from training.checkpoint import Checkpoints, NotSaved, Progress, from_rank_0
-from training.data import Unreadable
+from training.clips.data import Unreadable
+from training.clips.randomness import Randomness
+from training.clips.raw import open_clips
 from training.job import Job
 from training.objectives import build_objective, collate, passes
 from training.observation import Observation
-from training.randomness import Randomness
-from training.raw import open_clips
 
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of the timesteps, at which validation looks."""

@@ -32,8 +32,8 @@ from model.pose.tracks import PoseTrack
 from model.resolution import SPACE
 from model.windows import Span
 from training.adapters import merge
-from training.data import EncodedClip
-from training.raw import open_clips
+from training.clips.data import EncodedClip
+from training.clips.raw import open_clips
 from training.trainer import starting_model
 
 PANEL, STRIP, COLUMNS = 192, 20, 5

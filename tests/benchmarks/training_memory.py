@@ -30,10 +30,11 @@ from infra import environment
 from model.conditions import assemble
 from model.transformer import SteadyDancerTransformer, model_config
 from training import engine as engines
-from training import memory, prebuild
-from training.activations import Setting
+from training import prebuild
 from training.adapters import make_trainable
 from training.objectives import ActionSupervision, ConditionDistillation, Example
+from training.planning import memory
+from training.planning.activations import Setting
 
 TOLERANCE = 0.10
 

@@ -86,9 +86,9 @@ def bare(folder: Path, steps: int) -> dict[str, list[float]]:
     from training import engine as deepspeed_engine
     from training.adapters import make_trainable
     from training.batches import Batches
+    from training.clips.randomness import Randomness
+    from training.clips.raw import open_clips
     from training.objectives import build_objective
-    from training.randomness import Randomness
-    from training.raw import open_clips
     from training.trainer import starting_model
 
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")

@@ -39,11 +39,12 @@ from model.initialise import base_forward, base_model
 from model.memory import HEADROOM
 from model.transformer import SteadyDancerTransformer, model_config
 from training import engine as engines
-from training import flops, memory, prebuild, recompute
-from training.activations import Setting
+from training import prebuild, recompute
 from training.adapters import make_trainable
-from training.hardware import Gpu, here, named
 from training.objectives import ActionSupervision, ConditionDistillation, Example
+from training.planning import flops, memory
+from training.planning.activations import Setting
+from training.planning.hardware import Gpu, here, named
 
 BACKENDS = "native,_native_flash,_native_cudnn,flash,_flash_3"
 

@@ -20,7 +20,7 @@ from pipelines.sample.dancer import Dancer, Outfit, View
 from pipelines.sample.face import Complexion
 from pipelines.sample.film import Script, Shot
 from pipelines.sample.skeleton import Body
-from training.randomness import T_STARS
+from training.clips.randomness import T_STARS
 
 SIDE, FPS, FRAMES = 64, 6.0, 13
 LONGEST_GAP = 4

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from infra import commits
 from infra.errors import CorruptArtifact, SteadyDancerError
 from model.resolution import output_size
-from training import data
-from training.data import EncodedDataset, Unreadable
+from training.clips import data
+from training.clips.data import EncodedDataset, Unreadable
 
 
 def test_clips_are_read_from_their_shards(workspace):

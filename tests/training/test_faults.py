@@ -75,7 +75,7 @@ def saved_steps(folder) -> list[str]:
 
 
 def test_a_clip_that_cannot_be_read_is_left_out_and_counted(workspace, job):
-    from training.data import EncodedDataset
+    from training.clips.data import EncodedDataset
 
     dataset = EncodedDataset(commits.read(workspace.encoded), "train")
     row = dataset.rows[2]
@@ -205,7 +205,7 @@ def test_a_disk_too_full_to_begin_a_checkpoint_or_to_tell_of_training(monkeypatc
 
 
 def test_steps_without_a_readable_clip_are_no_fault_of_the_gradient(monkeypatch, job):
-    from training.data import Clips, Unreadable
+    from training.clips.data import Clips, Unreadable
 
     def unreadable(self, index):
         raise Unreadable(self.rows[index]["clip_id"], "00000.tar", "damaged")

@@ -13,9 +13,9 @@ from infra import config
 from infra.schema import Config
 from model.checkpoint import build_model
 from training.adapters import make_trainable, parameter_groups
-from training.data import EncodedClip
+from training.clips.data import EncodedClip
+from training.clips.randomness import Randomness
 from training.objectives import ActionSupervision, collate
-from training.randomness import Randomness
 
 STEPS, BATCH, SHAPE = 25, 8, (16, 2, 4, 4)
 

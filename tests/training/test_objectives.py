@@ -18,7 +18,8 @@ from model.encoders import build_encoders
 from model.initialise import base_forward
 from model.inputs import encode_pose
 from model.pose.tracks import PoseTrack
-from training.data import EncodedClip
+from training.clips.data import EncodedClip
+from training.clips.randomness import Randomness, sigma_of
 from training.objectives import (
     ActionSupervision,
     ConditionDistillation,
@@ -26,7 +27,6 @@ from training.objectives import (
     build_objective,
     collate,
 )
-from training.randomness import Randomness, sigma_of
 
 NULL_TEXT = np.full((1, 32), 0.5, np.float32)
 SAMPLING = st.builds(

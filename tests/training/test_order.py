@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import SteadyDancerError
-from training.order import Order
-from training.randomness import Randomness
+from training.clips.order import Order
+from training.clips.randomness import Randomness
 
 buckets = st.lists(st.sampled_from(["64x48", "48x64", "64x64"]), min_size=1, max_size=25)
 batches, seeds = st.integers(1, 9), st.integers(0, 2**40)

@@ -18,13 +18,14 @@ from infra.schema import Stage
 from model.conditions import assemble
 from model.initialise import base_forward, base_model
 from model.transformer import SteadyDancerTransformer, model_config
-from training import flops, recompute
+from training import recompute
 from training.adapters import make_trainable
-from training.hardware import GIB, GPUS, Gpu, called, named
-from training.plan import as_dict, largest_latent, make_plan
-from training.plan_check import check, check_all, faults, fits
-from training.plan_command import plan_stages, split_overrides
-from training.plan_table import show
+from training.planning import flops
+from training.planning.check import check, check_all, faults, fits
+from training.planning.command import plan_stages, split_overrides
+from training.planning.hardware import GIB, GPUS, Gpu, called, named
+from training.planning.plan import as_dict, largest_latent, make_plan
+from training.planning.table import show
 
 aten = torch.ops.aten
 H100 = GPUS["h100-80"]

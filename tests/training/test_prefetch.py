@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.prefetch import Prefetch
+from training.clips.prefetch import Prefetch
 
 
 @settings(max_examples=40)

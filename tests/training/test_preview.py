@@ -52,7 +52,7 @@ def test_a_clip_is_sampled_as_a_video_is_animated(config, monkeypatch):
     from model.inputs import DrawnPoses, Motion, encode_image, encode_pose, to_signed
     from model.pose.perturbation import negative
     from model.pose.tracks import PoseTrack
-    from training.data import EncodedClip
+    from training.clips.data import EncodedClip
     from training.trainer import starting_model
     from training.validation_video import sampled
 

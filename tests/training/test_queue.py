@@ -11,9 +11,9 @@ from rich.console import Console
 
 from infra import commits, config
 from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
-from training.queue import Queue, add
-from training.queue_runner import run_queue
-from training.queue_table import last_error, reached, show, show_log, span, state_of
+from training.queue.queue import Queue, add
+from training.queue.runner import run_queue
+from training.queue.table import last_error, reached, show, show_log, span, state_of
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_queue_that_cannot_be_written_is_named(queue, tmp_path, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device", path)
 
-    monkeypatch.setattr("training.queue.replace", full)
+    monkeypatch.setattr("training.queue.queue.replace", full)
     with pytest.raises(SteadyDancerError, match="queue cannot be used as a queue: No space left"):
         added(queue, tmp_path / "w")
 

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from infra import config
 from infra.errors import SteadyDancerError, UsageError
-from training import queue_runner
-from training.queue import Queue
-from training.queue_entry import Entry, needs
-from training.queue_machine import Machine, machine
-from training.queue_runner import run_queue
+from training.queue import runner as queue_runner
+from training.queue.entry import Entry, needs
+from training.queue.machine import Machine, machine
+from training.queue.queue import Queue
+from training.queue.runner import run_queue
 
 FORK = multiprocessing.get_context("fork")
 DEMO = config.load("demo", ["resources.cpus=1", "resources.memory_gb=1", "train.workers=1"])

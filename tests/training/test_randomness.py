@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra import config
-from training.randomness import Randomness, shifted_sigma, sigma_of
+from training.clips.randomness import Randomness, shifted_sigma, sigma_of
 
 seeds = st.integers(0, 2**40)
 DEMO = config.load("demo").train.stages[0]

@@ -19,9 +19,9 @@ from pipelines import dataset
 from pipelines.encode import FEATURES, NULL_TEXT, EncodeClip, ReadClip
 from pipelines.work import stage
 from pipelines.work.stage import PerProcess
-from training import data
-from training.data import EncodedDataset, Unreadable
-from training.raw import RawDataset, open_clips
+from training.clips import data
+from training.clips.data import EncodedDataset, Unreadable
+from training.clips.raw import RawDataset, open_clips
 
 CONFIG = tiny_config("train.data=raw")
 SPLITS = ("train", "val", "train")

@@ -31,7 +31,7 @@ def test_a_parent_of_another_stage_or_size_is_refused(workspace, meta, said):
 
 
 def test_an_unfinished_stage_is_not_deleted_by_a_later_one_from_elsewhere(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.plan_check.check", lambda *_: None)
+    monkeypatch.setattr("training.planning.check.check", lambda *_: None)
     with commits.write(tmp_path / "other", KIND, meta={"stage": 1, "size": "tiny"}) as draft:
         (draft / "weights").write_text("none")
     begun = workspace.checkpoints(1) / "step-000500"

@@ -12,12 +12,13 @@ from rich.console import Console
 
 from infra import commits
 from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
-from training import queue_runner, sweep_comparison
-from training.queue import Queue
-from training.sweep import sweep
-from training.sweep_comparison import compare
-from training.sweep_grid import expand, read_list
-from training.sweep_plots import read_curves
+from training.queue import runner as queue_runner
+from training.queue.queue import Queue
+from training.sweep import comparison as sweep_comparison
+from training.sweep.comparison import compare
+from training.sweep.grid import expand, read_list
+from training.sweep.plots import read_curves
+from training.sweep.sweep import sweep
 
 SMALL = ["resources.cpus=1", "resources.memory_gb=0.1", "train.workers=1", "train.stages.0.steps=20"]
 

@@ -6,8 +6,8 @@ import pytest
 
 from infra import config as configs
 from model.transformer import model_config
-from training import memory
-from training.activations import Setting
+from training.planning import memory
+from training.planning.activations import Setting
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

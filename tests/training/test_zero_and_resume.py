@@ -116,10 +116,10 @@ def plain_history(root: Path, number: int, overrides: tuple[str, ...], dropped_t
     from model.initialise import base_forward
     from training.adapters import make_trainable, parameter_groups
     from training.batches import Batches
-    from training.data import EncodedDataset
+    from training.clips.data import EncodedDataset
+    from training.clips.randomness import Randomness
     from training.engine import schedule
     from training.objectives import build_objective
-    from training.randomness import Randomness
     from training.trainer import starting_model
 
     config = tiny_config(*overrides, *(["train.stages.1.distill_weight=0.0"] if dropped_term else []))

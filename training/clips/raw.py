@@ -13,8 +13,8 @@ from infra.schema import Config
 from model.encoders import Encoders, build_encoders
 from pipelines.clips import bucket_size
 from pipelines.encode import ReadClip, encode_clip
-from training.data import Clips, EncodedDataset
-from training.manifest import Row
+from training.clips.data import Clips, EncodedDataset
+from training.clips.manifest import Row
 
 
 class RawDataset(Clips):
@@ -45,8 +45,8 @@ class RawDataset(Clips):
 def open_clips(commit: Commit, config: Config, device: torch.device | str = "cpu") -> tuple[Clips, Clips]:
     """The clips to train on and those held out, of which there may be none, from where train.data says.
 
-    ``commit`` lies on this machine (infra.commits.fetch) and passed :func:`training.data.check`. ``device`` is where
-    raw clips are encoded.
+    ``commit`` lies on this machine (infra.commits.fetch) and passed :func:`training.clips.data.check`. ``device`` is
+    where raw clips are encoded.
     """
     if config.train.data == "encoded":
         return EncodedDataset(commit, "train"), EncodedDataset(commit, "val")

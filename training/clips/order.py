@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from infra.errors import SteadyDancerError
-from training.randomness import Randomness
+from training.clips.randomness import Randomness
 
 
 class Order:

@@ -15,9 +15,9 @@ from infra import commits
 from infra.commits import Commit
 from infra.config import differences
 from infra.errors import SteadyDancerError
-from training.queue import Queue, replace
-from training.queue_table import span
-from training.sweep_plots import COLOURS, OTHERS, Curves, draw_curves, read_curves
+from training.queue.queue import Queue, replace
+from training.queue.table import span
+from training.sweep.plots import COLOURS, OTHERS, Curves, draw_curves, read_curves
 
 RECORD, PAGE = "sweep.json", "sweep.html"
 _NOT_COMPARED = ("work", "store", "resources.", "tracking.", "train.encoded", "train.start_from")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from infra.errors import SteadyDancerError
 from infra.schema import Config
 from infra.workspace import Workspace
-from training.hardware import GIB, GPUS, Gpu, here
-from training.plan import MOST_WORKERS, Plan, make_plan, readable
+from training.planning.hardware import GIB, GPUS, Gpu, here
+from training.planning.plan import MOST_WORKERS, Plan, make_plan, readable
 
 SMALLER = "use fewer frames or a smaller area (clip.frames, clip.area), or a smaller model"
 

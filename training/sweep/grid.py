@@ -1,11 +1,12 @@
 """The runs that a sweep is asked for: a grid of overrides, or a list of them."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from infra.config import separate
 from infra.errors import UsageError
 
 
@@ -48,21 +49,3 @@ def read_list(path: Path) -> list[list[str]]:
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise UsageError(f"{path}: {twice[0]} is given twice in one run.")
     return runs
-
-
-def separate(text: str) -> Iterator[str]:
-    """The parts of ``text`` between commas that no bracket or quote encloses."""
-    depth, quote, start = 0, "", 0
-    for place, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        elif character in "[{(":
-            depth += 1
-        elif character in "]})":
-            depth -= 1
-        elif character == "," and depth == 0:
-            yield text[start:place].strip()
-            start = place + 1
-    yield text[start:].strip()

@@ -15,10 +15,10 @@ from rich.markup import escape
 
 from infra.errors import SteadyDancerError
 from infra.workspace import held
-from training.queue import Queue
-from training.queue_entry import Entry
-from training.queue_machine import Machine, machine
-from training.queue_table import furthest, last_error, reached, span
+from training.queue.entry import Entry
+from training.queue.machine import Machine, machine
+from training.queue.queue import Queue
+from training.queue.table import furthest, last_error, reached, span
 
 TICK = 0.5
 """Seconds between two looks at the queue and its processes."""

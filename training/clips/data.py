@@ -19,7 +19,7 @@ from infra.schema import Config
 from model.pose.tracks import JOINTS, PoseTrack
 from model.resolution import PATCH, SPACE, latent_shape
 from pipelines.clips import bucket_size
-from training.manifest import AGAIN, Row, rows_of
+from training.clips.manifest import AGAIN, Row, rows_of
 
 CHANNELS, IMAGE_TOKENS = 16, 257
 OPEN_FILES = 64

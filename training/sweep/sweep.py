@@ -19,11 +19,11 @@ from infra.config import differences, identity, load, override, validate
 from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
 from infra.schema import Config
 from infra.workspace import Workspace, config_for
-from training.queue import Queue, replace
-from training.queue_entry import NAME, Entry
-from training.queue_runner import run_queue, steadydancer
-from training.sweep_comparison import RECORD, compare
-from training.sweep_grid import expand, read_list
+from training.queue.entry import NAME, Entry
+from training.queue.queue import Queue, replace
+from training.queue.runner import run_queue, steadydancer
+from training.sweep.comparison import RECORD, compare
+from training.sweep.grid import expand, read_list
 
 SWEEP_TAG = "steadydancer.sweep"
 _OF_THE_DATASET = ("sources", "sample", "clip", "pose", "rights", "curate", "caption", "encode")
@@ -48,7 +48,7 @@ def sweep(
     place of varying ones. The work folder of the config has to hold the dataset, and for stages 2 and 3 the stage
     before. The same call again continues, and tries again what failed; with other values it adds runs to the sweep.
     Returns whether all runs are done. Raises UsageError before anything starts for settings that are no sweep, and
-    as :func:`training.queue_runner.run_queue`.
+    as :func:`training.queue.runner.run_queue`.
     """
     if not re.fullmatch(NAME, name):
         raise UsageError(f"{name!r} is no name of a sweep.", "Letters, digits and . _ = , + - up to 100.")

@@ -4,7 +4,7 @@
     QUEUE/NAME/entry.json       its state, replaced as a whole at every change
     QUEUE/NAME/attempt-1.log    all that the first attempt printed
 
-A queue belongs to one machine. :mod:`training.queue_runner` runs it; everything here may be called meanwhile.
+A queue belongs to one machine. :mod:`training.queue.runner` runs it; everything here may be called meanwhile.
 """
 
 import os
@@ -18,11 +18,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from infra import storage
-from infra.config import differences, dump, identity, load
+from infra.config import differences, dump, identity, load, separate
 from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
 from infra.schema import Config
-from training.queue_entry import NAME, Entry, needs
-from training.sweep_grid import separate
+from training.queue.entry import NAME, Entry, needs
 
 COMMANDS = ("curate", "encode", "train", "evaluate", "compare", "run")
 """What an entry may run: commands that continue what was interrupted and pass over what is committed."""

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from training.hardware import GIB
-from training.plan import Plan, readable
-from training.plan_check import faults
+from training.planning.check import faults
+from training.planning.hardware import GIB
+from training.planning.plan import Plan, readable
 
 
 def show(plans: Sequence[Plan], console: Console) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import UsageError
-from training.queue_entry import Entry
+from training.queue.entry import Entry
 
 
 @dataclass(frozen=True)

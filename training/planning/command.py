@@ -48,10 +48,10 @@ def plan_stages(
     """Prints the plan of the stages; whether all of them fit. ``world`` workers, by default train.workers."""
     from rich.console import Console
 
-    from training.hardware import named
-    from training.plan import MFU, make_plan
-    from training.plan_check import faults
-    from training.plan_table import show
+    from training.planning.check import faults
+    from training.planning.hardware import named
+    from training.planning.plan import MFU, make_plan
+    from training.planning.table import show
 
     card, world = named(gpu), config.train.workers if world is None else world
     known = {"mfu": MFU if mfu is None else mfu, "price": price, "clips": _clips(config)}

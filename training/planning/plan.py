@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from infra.errors import UsageError
 from infra.schema import Config
-from training.hardware import GIB, Gpu
+from training.planning.hardware import GIB, Gpu
 
 MFU = 0.178
 """Share of its peak that a GPU is taken to reach, by model FLOPs: Wan 2.1 14B at 37,440 tokens on 8 H100 with FSDP,
@@ -81,7 +81,7 @@ def make_plan(
     clips: int | None = None,
     disk: int | None = None,
 ) -> Plan:
-    """The plan of stage ``number`` (1 to 3) on ``world`` workers with a ``gpu`` (:func:`training.hardware.named`) each.
+    """The plan of stage ``number`` (1 to 3) on ``world`` workers with a ``gpu`` each.
 
     ``mfu``: 0..1, the share of its peak that a GPU reaches by model FLOPs; ``price`` of a GPU for an hour, in any
     money; ``clips`` of the encoded dataset, None: not known; ``disk``: bytes that the work folder may take, None:
@@ -89,7 +89,7 @@ def make_plan(
     """
     from model.memory import HEADROOM
     from model.transformer import model_config
-    from training import flops, memory
+    from training.planning import flops, memory
 
     _check_numbers(config, number, world, mfu, price)
     train, stage = config.train, config.train.stages[number - 1]
@@ -149,7 +149,7 @@ def make_plan(
 
 def _host(config: Config, beside: dict[str, int], workers: int, model_bytes: int, trained: int) -> dict[str, int]:
     """Of a node: while it trains, or, if that is more, when the driver merges and writes the stage's model."""
-    from training import memory
+    from training.planning import memory
 
     training = {part: workers * size for part, size in beside.items()}
     training["object store"] = int(config.resources.object_store_gb * GIB)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from infra import schema
 from model.conditions import IMAGE_TOKENS
-from training.activations import FP32, Activations, Setting
+from training.planning.activations import FP32, Activations, Setting
 
 BUCKET = 500_000_000
 """Elements of a communication bucket of DeepSpeed at most (:data:`training.engine.LARGEST_BUCKET`)."""

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from infra.commits import COMMIT_FILE
 from infra.errors import SteadyDancerError, UsageError
-from training.queue import Queue
-from training.queue_entry import Entry
+from training.queue.entry import Entry
+from training.queue.queue import Queue
 
 STYLES = {
     "waiting": "default",
