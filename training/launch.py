@@ -26,10 +26,10 @@ def run_workers(job: Job, console: Console, meanwhile: Callable[[], None] = lamb
     workers refused, or SteadyDancerError when they died too often.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
-    signals.clear(job.folder)
     group, ended = 0, {"left": True}
     while ended.get("left"):  # which costs none of the failures: it was asked for, and nothing is lost
         group += 1
+        signals.clear(job.folder)
         ended = _one_group(job, group, console, meanwhile)
     if "error" in ended:
         raise ended["error"]

@@ -16,13 +16,14 @@ from training import engine as deepspeed_engine
 from training import signals
 from training.adapters import make_trainable
 from training.batches import Batches, Share
-from training.checkpoint import Checkpoints, NotSaved, Progress, from_rank_0
+from training.checkpoint import Checkpoints, Progress, from_rank_0
 from training.clips.data import Unreadable
 from training.clips.randomness import Randomness
 from training.clips.raw import open_clips
 from training.job import Job
 from training.objectives import build_objective, collate, passes
 from training.observation import Observation
+from training.saving import Saving
 
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of the timesteps, at which validation looks."""
@@ -81,10 +82,9 @@ class Trainer:
             job.folder, job.identity, parents, self.train.keep_checkpoints, self.messages.append, self.train.timeout_s
         )
         self.observation = Observation(job, self.device, self.messages)
-        self.unsaved: list[NotSaved] = []
-        self.saved: int | None = None
         self.preemption = 0
         self.progress = self._resume()
+        self.saving = Saving(self.checkpoints, self.engine, self.progress, self.messages)
 
     def run(self) -> bool:
         """Trains to the last step; False if it was told to stop before, with what was reached checkpointed.
@@ -94,7 +94,7 @@ class Trainer:
         try:
             return self._run()
         except signals.Together:
-            self._settle()
+            self.saving.settle()
             raise
         finally:
             self.observation.tell(self.progress)
@@ -110,14 +110,14 @@ class Trainer:
             if told.unreadable:
                 self._leave_out(share)
             if told.stop or told.leaving:
-                self._save(wait=True)
+                self.saving.save(wait=True)
                 if told.leaving:
                     raise signals.Leaving(f"A worker was told to go; step {progress.step} is checkpointed.")
                 return False
             if told.preempted != self.preemption:
                 self.preemption = told.preempted
                 self.messages.append("A node will be taken away: a checkpoint is written, training goes on meanwhile.")
-                self._save()
+                self.saving.save()
             row = self.train_step(progress.step, share, told.readable)
             progress.history.append(row)
             progress.step += 1
@@ -128,7 +128,7 @@ class Trainer:
                 self.validate()
             # Not while steps are not taken: the way back from there leads to weights of before.
             if ended or (not not_taken(row) and progress.step % self.train.checkpoint_every == 0):
-                self._save(wait=ended)
+                self.saving.save(wait=ended)
             self.observation.tell(progress)
         return True
 
@@ -230,7 +230,6 @@ class Trainer:
         if (commit := self._newest()) is None:
             return Progress()
         progress = self.checkpoints.load(self.engine, commit)
-        self.saved = progress.step
         self.messages.append(f"Stage {self.job.number} continues from its checkpoint of step {progress.step}.")
         return progress
 
@@ -253,7 +252,7 @@ class Trainer:
         mine = {problem.clip_id: str(problem) for problem in share.unreadable}
         self.progress.unreadable |= self._say_of_all(f"Step {self.progress.step + 1} goes without a clip.", mine)
         if len(self.progress.unreadable) > self.train.max_unreadable:
-            self._save(wait=True)
+            self.saving.save(wait=True)
             raise TooManyUnreadable(
                 f"{len(self.progress.unreadable)} clips cannot be read, train.max_unreadable is "
                 f"{self.train.max_unreadable}: {', '.join(sorted(self.progress.unreadable))}.",
@@ -293,7 +292,7 @@ class Trainer:
     def _roll_back(self, in_a_row: int, first: int) -> None:
         """The weights of the last checkpoint, at the present step: the steps since then are given up."""
         progress = self.progress
-        self._settle()
+        self.saving.settle()
         commit = self._newest(up_to=first - 1)
         earlier = self.checkpoints.load(self.engine, commit) if commit else None
         if earlier is None or [earlier.step] in [back[:1] for back in progress.rolled_back]:
@@ -308,39 +307,6 @@ class Trainer:
             f"{in_a_row} steps in a row were not taken: back to the weights of step {earlier.step}, and on with the "
             f"clips after step {progress.step}."
         )
-
-    def _save(self, wait: bool = False) -> None:
-        """Begins a checkpoint, and with ``wait`` sees it done.
-
-        One that could not be written is told, and the next tried; a second one in a row, or one that is waited for,
-        raises NotSaved.
-        """
-        self._settle()
-        if self.saved != self.progress.step:
-            self.saved = self.progress.step
-            try:
-                self.checkpoints.save(self.engine, self.progress)
-            except NotSaved as error:
-                self._not_saved(error)
-        if wait:
-            self._settle()
-        if self.unsaved and (wait or len(self.unsaved) > 1):
-            raise self.unsaved[-1]
-
-    def _settle(self) -> None:
-        """Waits for the checkpoint that is being written, and says so if it could not be."""
-        try:
-            self.checkpoints.finish()
-        except NotSaved as error:
-            self._not_saved(error)
-        else:
-            if self.saved is not None:
-                self.unsaved = []
-
-    def _not_saved(self, error: NotSaved) -> None:
-        self.saved = None
-        self.unsaved.append(error)
-        self.messages.append(f"{error} Training goes on and will try again.")
 
 
 def not_taken(row: dict) -> bool:

@@ -1,9 +1,5 @@
 """Clips of a dataset that was not encoded, against what `encode` makes of them."""
 
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import torch
@@ -94,25 +90,6 @@ def test_latents_that_are_no_numbers_are_unreadable(curated):
     real = encoders()
     with pytest.raises(Unreadable, match="latent holds NaN or infinite"):
         RawDataset(curated, "train", type(real)(Overflowing(), real.image, real.text))[0]
-
-
-def test_clips_are_encoded_one_at_a_time(curated):
-    """The Wan VAE would mix two up."""
-    real = encoders()
-
-    class Busy:
-        id, threads = real.codec.id, set()
-
-        def encode(self, video_BCTHW):
-            self.threads.add(threading.get_ident())
-            time.sleep(0.005)
-            assert self.threads == {threading.get_ident()}
-            self.threads.clear()
-            return real.codec.encode(video_BCTHW)
-
-    clips = RawDataset(curated, "train", type(real)(Busy(), real.image, real.text))
-    with ThreadPoolExecutor(2) as pool:
-        assert all(pool.map(lambda _: clips[0].latent.any(), range(4)))
 
 
 def test_the_kind_of_data_is_the_one_the_config_names(curated, tmp_path):

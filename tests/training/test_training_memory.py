@@ -1,4 +1,3 @@
-import os
 import sys
 from pathlib import Path
 
@@ -12,18 +11,6 @@ from training.planning.activations import Setting
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import training_memory
-
-
-@pytest.fixture(scope="module")
-def one_worker():
-    import torch.distributed as dist
-
-    before = dict(os.environ)
-    training_memory.start(1)
-    yield
-    dist.destroy_process_group()
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.mark.parametrize("case", training_memory.cases(1, short=True), ids=lambda case: case.trainable)
