@@ -243,6 +243,25 @@ def test_a_worker_that_is_told_to_go_leaves_a_checkpoint(monkeypatch, job):
     assert saved_steps(asked.folder) == ["step-000003"]
 
 
+def test_a_group_that_was_told_to_go_is_followed_by_another(monkeypatch, job):
+    """Which costs none of the failures that are allowed."""
+    from rich.console import Console
+
+    from training import launch
+
+    ends, groups = [{"left": True}, {"left": True}, {"finished": True}], []
+
+    def one_group(job, number, *_):
+        groups.append(number)
+        assert signals.shown(job.folder) is None, "what another group said is not said again"
+        signals.show(job.folder, {"step": 1})
+        return ends.pop(0)
+
+    monkeypatch.setattr(launch, "_one_group", one_group)
+    launch.run_workers(job("train.max_failures=0"), Console())
+    assert groups == [1, 2, 3]
+
+
 def test_a_notice_of_preemption_leaves_a_checkpoint_and_goes_on(monkeypatch, job):
     asked = job("train.checkpoint_every=100")
     trainer = Trainer(asked)
