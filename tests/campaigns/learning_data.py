@@ -14,6 +14,7 @@ from infra.config import section_values
 from infra.schema import Config
 from model.pose.tracks import PoseTrack
 from pipelines import shards
+from pipelines.encode import encode_clip
 from pipelines.sample.canvas import Canvas
 from pipelines.sample.choreography import dance as curves
 from pipelines.sample.dancer import Dancer, Outfit, View
@@ -82,32 +83,17 @@ def write_encoded(
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
-    import torch
     from safetensors.torch import save, save_file
 
     from model.encoders import build_encoders
-    from model.inputs import encode_image, encode_pose, to_signed
 
-    encoders, size = build_encoders(config.encode, config.model), (SIDE, SIDE)
-    text, null_text = encoders.text([CAPTION, ""])
+    encoders = build_encoders(config.encode, config.model)
 
     def features(number: int, each: Dance) -> bytes:
-        frames, track = each.frames_THWC[:FRAMES], each.driving()
+        track = each.driving()
         if jumps and number % 2:
             track.keypoints[1] = track.keypoints[T_STARS[number // 2 % len(T_STARS)]]
-        image = encode_image(encoders, frames[0], FRAMES, size)
-        pose = encode_pose(encoders, track, size, size)
-        tensors = {
-            "latent": encoders.codec.encode(to_signed(frames).transpose(0, 1)[None])[0],
-            "pose_latent": pose.latent_BCTHW[0],
-            "image_latent": image.latent_BCTHW[0],
-            "clip_image": image.clip_BND[0],
-            "clip_pose": pose.clip_BND[0],
-            "text": text,
-            "keypoints": torch.from_numpy(track.keypoints),
-            "scores": torch.from_numpy(track.scores),
-        }
-        return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        return save(encode_clip(encoders, each.frames_THWC[:FRAMES], track, CAPTION, (SIDE, SIDE))[0])
 
     names = [f"dance{number:05d}" for number in range(len(shown) + len(held_out))]
     facts = {"frames": FRAMES, "fps": FPS, "bucket": f"{SIDE}x{SIDE}", "source": "rendered"}
@@ -122,5 +108,5 @@ def write_encoded(
             row = {"clip_id": name, "shard": place.shard, "offset": offset, "bytes": length, "split": split}
             rows.append(row | facts)
         pq.write_table(pa.Table.from_pylist(rows), draft / "manifest.parquet")
-        save_file({"text": null_text.contiguous()}, draft / "null_text.safetensors")
+        save_file({"text": encoders.text([""])[0].contiguous()}, draft / "null_text.safetensors")
     return commits.read(folder)
