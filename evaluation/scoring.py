@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from evaluation.clips import Clip
 from evaluation.generation import VIDEO, preprocessed, read_inputs
-from evaluation.metrics.metric import ERROR, Estimator, Evidence, Score
+from evaluation.metrics.evidence import Estimator, Evidence
+from evaluation.metrics.metric import ERROR, Score
 from evaluation.metrics.registry import METRICS, select
 from evaluation.pairs import Pair
 from evaluation.tasks import Failure, run_tasks
@@ -56,7 +57,8 @@ def score_video(
         generated=np.stack([image for _, image in frames(video)]),
         fps=probe(video).fps,
         reference=preprocessed(opened.reference, config.animate.area),
-        ground_truth=opened.driving_frames if opened.same_source else None,
+        driving_frames=opened.driving_frames,
+        same_source=opened.same_source,
         driving=opened.driving,
         driving_fps=opened.driving_fps,
         estimator=estimator(config.pose) if any("pose" in metric.needs for metric in asked) else None,
@@ -106,5 +108,6 @@ def score_pairs(
             model, pair = key
             identity = {"model": model, "pair": pair, "kind": by_id[pair].kind, "metric": name}
             metric_id = METRICS[name].identify(config.pose.estimator)
-            rows.append({**identity, "metric_id": metric_id, **vars(score)})
+            answer = {"value": score.value, "status": score.status, "reason": score.reason}
+            rows.append({**identity, "metric_id": metric_id, **answer})
     return pa.Table.from_pylist(rows, SCHEMA)

@@ -1,6 +1,7 @@
 """Does the video start from the picture it was given?"""
 
-from evaluation.metrics.metric import Evidence, Metric, NotComputable
+from evaluation.metrics.evidence import Evidence, NotComputable
+from evaluation.metrics.metric import Metric
 from evaluation.metrics.psnr import LOSSLESS_DB, frame_psnr
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from evaluation.metrics.metric import Evidence, Metric, NotComputable
+from evaluation.metrics.evidence import Evidence, NotComputable
+from evaluation.metrics.metric import Metric
 from model.pose import wholebody as joint
 from model.pose.tracks import PoseTrack
 

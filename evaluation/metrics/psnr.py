@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from evaluation.metrics.metric import Evidence, Metric
+from evaluation.metrics.evidence import Evidence
+from evaluation.metrics.metric import Metric
 
 LOSSLESS_DB = 100.0
 

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from evaluation.metrics.metric import Evidence, Metric, NotComputable
+from evaluation.metrics.evidence import Evidence, NotComputable
+from evaluation.metrics.metric import Metric
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.metric import Evidence
+from evaluation.metrics.evidence import Evidence
 from evaluation.metrics.motion_energy_ratio import BONES, MOTION_ENERGY_RATIO
 from evaluation.metrics.registry import METRICS, select
 from evaluation.metrics.ssim import frame_ssim
@@ -40,24 +40,28 @@ def reason(name: str, generated: np.ndarray, **more) -> str:
 
 
 def test_psnr_of_known_errors():
-    assert value("psnr", flat(0, 0), ground_truth=flat(255, 255)) == pytest.approx(0, abs=1e-12)
+    assert value("psnr", flat(0, 0), same_source=True, driving_frames=flat(255, 255)) == pytest.approx(0, abs=1e-12)
     one_off = flat(100, 100)
-    assert value("psnr", one_off + 1, ground_truth=one_off) == pytest.approx(20 * np.log10(255), abs=1e-9)
+    assert value("psnr", one_off + 1, same_source=True, driving_frames=one_off) == pytest.approx(
+        20 * np.log10(255), abs=1e-9
+    )
     # the mean of frames' PSNRs (MSE 1 and 100), not the PSNR of the mean error
-    assert value("psnr", flat(101, 110), ground_truth=flat(100, 100)) == pytest.approx(
+    assert value("psnr", flat(101, 110), same_source=True, driving_frames=flat(100, 100)) == pytest.approx(
         20 * np.log10(255) - 10, abs=1e-9
     )
-    assert value("psnr", noise(), ground_truth=noise()) == 100
+    assert value("psnr", noise(), same_source=True, driving_frames=noise()) == 100
 
 
 def test_psnr_does_not_wrap_around_in_uint8():
-    assert value("psnr", flat(0), ground_truth=flat(200)) == pytest.approx(20 * np.log10(255 / 200), abs=1e-9)
+    assert value("psnr", flat(0), same_source=True, driving_frames=flat(200)) == pytest.approx(
+        20 * np.log10(255 / 200), abs=1e-9
+    )
 
 
 def test_ssim_of_known_pictures():
     black, white = flat(0), flat(255)
-    assert value("ssim", black, ground_truth=white) == pytest.approx(1e-4 / 1.0001, abs=1e-12)
-    assert value("ssim", noise(), ground_truth=noise()) == pytest.approx(1, abs=1e-12)
+    assert value("ssim", black, same_source=True, driving_frames=white) == pytest.approx(1e-4 / 1.0001, abs=1e-12)
+    assert value("ssim", noise(), same_source=True, driving_frames=noise()) == pytest.approx(1, abs=1e-12)
 
 
 def test_ssim_is_the_definition_evaluated_window_by_window():
@@ -84,10 +88,10 @@ def test_agreement_with_the_truth_falls_with_noise_and_is_symmetric(name):
     truth = np.clip(noise() // 4 + 90, 0, 255).astype(np.uint8)
     generator = np.random.default_rng(3)
     worse = [np.clip(truth + generator.normal(0, sigma, truth.shape), 0, 255).astype(np.uint8) for sigma in (2, 8, 32)]
-    scores = [value(name, video, ground_truth=truth) for video in worse]
+    scores = [value(name, video, same_source=True, driving_frames=truth) for video in worse]
     assert scores == sorted(scores, reverse=True)
-    assert value(name, worse[0], ground_truth=truth) == pytest.approx(
-        value(name, truth, ground_truth=worse[0]), abs=1e-9
+    assert value(name, worse[0], same_source=True, driving_frames=truth) == pytest.approx(
+        value(name, truth, same_source=True, driving_frames=worse[0]), abs=1e-9
     )
 
 
@@ -96,8 +100,8 @@ def test_agreement_with_the_truth_falls_with_noise_and_is_symmetric(name):
 @settings(max_examples=8, deadline=None)
 def test_flipping_both_videos_changes_nothing(name, axis, seed):
     a, b = noise(3, seed=seed), noise(3, seed=seed + 1)
-    flipped = value(name, np.flip(a, axis).copy(), ground_truth=np.flip(b, axis).copy())
-    assert flipped == pytest.approx(value(name, a, ground_truth=b), abs=1e-9)
+    flipped = value(name, np.flip(a, axis).copy(), same_source=True, driving_frames=np.flip(b, axis).copy())
+    assert flipped == pytest.approx(value(name, a, same_source=True, driving_frames=b), abs=1e-9)
 
 
 def test_flicker_closed_forms():
@@ -121,7 +125,7 @@ def test_first_frame_looks_at_nothing_but_the_first_frame():
 
 def test_truth_is_taken_at_the_same_moment_of_another_frame_rate():
     truth = flat(*range(0, 80, 10))
-    evidence = Evidence(flat(0, 20, 40, 60), FPS, ground_truth=truth, driving_fps=2 * FPS)
+    evidence = Evidence(flat(0, 20, 40, 60), FPS, same_source=True, driving_frames=truth, driving_fps=2 * FPS)
     assert METRICS["psnr"].score(evidence).value == 100
 
 
@@ -207,8 +211,10 @@ def test_missing_needs_are_reasons_not_defaults():
     assert "no ground truth" in reason("ssim", noise())
     assert "no reference" in reason("first_frame_psnr", noise())
     assert "one frame" in reason("temporal_flickering", noise(1))
-    assert "smaller than" in reason("ssim", flat(0, size=(10, 40)), ground_truth=flat(0, size=(10, 40)))
-    assert "outlasts" in reason("psnr", noise(5), ground_truth=noise(4))
+    assert "smaller than" in reason(
+        "ssim", flat(0, size=(10, 40)), same_source=True, driving_frames=flat(0, size=(10, 40))
+    )
+    assert "outlasts" in reason("psnr", noise(5), same_source=True, driving_frames=noise(4))
 
 
 def test_every_metric_tells_what_it_is():

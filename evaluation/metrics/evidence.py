@@ -1,0 +1,139 @@
+"""One generated video and what it can be held against: everything a metric may look at.
+
+Shapes: T generated frames of H x W pixels, F frames of the driver, h w its pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+
+from model.pose.tracks import PoseTrack
+
+Subject = Literal[
+    "generated", "reference", "driving", "truth", "generated_person", "reference_person", "driving_person"
+]
+"""Pictures that a backbone can be shown, see :meth:`Evidence.pictures`."""
+
+
+class NotComputable(Exception):
+    """Raised where a metric's definition gives no value for this video; the message is the reason."""
+
+
+class Estimator(Protocol):
+    def estimate(self, frames: np.ndarray) -> list[PoseTrack]: ...
+
+
+Embedder = Callable[[str, np.ndarray, np.ndarray | None], np.ndarray]
+"""(name of a backbone, pictures (N, H, W, 3) uint8 RGB, pictures to hold them against or None) -> (N, ...) float32.
+
+Raises NotComputable where its weights are not there.
+"""
+
+
+@dataclass
+class Evidence:
+    """One generated video, decoded once, and what belongs to its pair. None: this pair has no such thing.
+
+    Pictures are uint8 RGB, poses in pixels of the pictures they belong to.
+    """
+
+    generated: np.ndarray
+    """(T, H, W, 3)"""
+    fps: float
+    reference: np.ndarray | None = None
+    """(H, W, 3), as the model was given it"""
+    reference_pose: PoseTrack | None = None
+    """of one frame"""
+    ceiling: np.ndarray | None = None
+    """(H, W, 3): the reference after a round trip through the latent codec, the best that a model of it can give"""
+    driving_frames: np.ndarray | None = None
+    """(F, h, w, 3)"""
+    driving: PoseTrack | None = None
+    """F frames"""
+    driving_fps: float | None = None
+    control: PoseTrack | None = None
+    """F frames: the driving pose as it was fed to the model, in pixels of the generated frames"""
+    same_source: bool = False
+    """Whether the reference is the driver's first frame, so that the driver's frames are the ground truth"""
+    time_map: np.ndarray | None = None
+    """(T,) int: the driver's frame of each generated one; None: by the time on screen, see :meth:`driver_frames`"""
+    estimator: Estimator | None = None
+    embedder: Embedder | None = None
+    _embedded: dict[tuple[str, Subject, Subject | None], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def driver_frames(self, count: int) -> np.ndarray:
+        """(T,) int: which of the driver's ``count`` frames belongs to each generated frame.
+
+        Raises NotComputable where the generated video outlasts the driver.
+        """
+        if self.time_map is not None:
+            index = np.asarray(self.time_map)
+        else:
+            index = np.floor(np.arange(len(self.generated)) / self.fps * self.driving_fps + 1e-6).astype(int)
+        if len(index) != len(self.generated):
+            raise NotComputable(f"the time map has {len(index)} entries, the video {len(self.generated)} frames")
+        if index.max() >= count:
+            raise NotComputable(
+                f"the generated video ({len(self.generated)} frames at {self.fps:g} fps) outlasts "
+                f"its driver ({count} frames at {self.driving_fps:g} fps)"
+            )
+        return index
+
+    @property
+    def ground_truth(self) -> np.ndarray | None:
+        return self.driving_frames if self.same_source else None
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """Ground truth at the moments and in the size of the generated frames, (T, H, W, 3) uint8."""
+        from model.video import resize
+
+        size = self.generated.shape[1:3]
+        return np.stack([resize(self.ground_truth[i], size) for i in self.driver_frames(len(self.ground_truth))])
+
+    @cached_property
+    def driver(self) -> PoseTrack:
+        """The driving pose at the moments of the generated frames, in pixels of the driver."""
+        index = self.driver_frames(len(self.driving))
+        return PoseTrack(self.driving.keypoints[index], self.driving.scores[index])
+
+    @cached_property
+    def people(self) -> list[PoseTrack]:
+        """Everybody the estimator finds in the generated video, most prominent first."""
+        return self.estimator.estimate(self.generated)
+
+    @cached_property
+    def person(self) -> PoseTrack:
+        """The most prominent of them. Raises NotComputable where there is nobody."""
+        if not self.people:
+            raise NotComputable("nobody was found in the generated video")
+        return self.people[0]
+
+    def pictures(self, subject: Subject) -> np.ndarray:
+        """(N, H, W, 3): the video's frames, the reference, the driver's frames of the same moments, or the ground truth;
+        ``_person``: the same cut to the person's box.
+        """
+        if subject == "generated":
+            return self.generated
+        if subject == "reference":
+            return self.reference[None]
+        if subject == "driving":
+            return self.driving_frames[self.driver_frames(len(self.driving_frames))]
+        if subject == "truth":
+            return self.truth
+        from evaluation.metrics.person import crops
+
+        whose = subject.removesuffix("_person")
+        pose = {"generated": "person", "reference": "reference_pose", "driving": "driver"}[whose]
+        return crops(self.pictures(whose), getattr(self, pose))
+
+    def embedded(self, backbone: str, subject: Subject, against: Subject | None = None) -> np.ndarray:
+        """(N, ...) float32: what a backbone gives for pictures. Each is computed once, whoever asks."""
+        key = backbone, subject, against
+        if key not in self._embedded:
+            others = None if against is None else self.pictures(against)
+            self._embedded[key] = self.embedder(backbone, self.pictures(subject), others)
+        return self._embedded[key]
