@@ -113,8 +113,8 @@ class Evidence:
         return self.people[0]
 
     def pictures(self, subject: Subject) -> np.ndarray:
-        """(N, H, W, 3): the video's frames, the reference, the driver's frames of the same moments, or the ground truth;
-        ``_person``: the same cut to the person's box.
+        """(N, H, W, 3): the video's frames, the reference, the driver's frames of the same moments, the ground truth;
+        ``_person``: cut to the person's box.
         """
         if subject == "generated":
             return self.generated

@@ -23,7 +23,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Score:
-    """``value`` is None unless ``status`` is "ok"; ``reason`` is None if it is. ``curve``: a number per frame or None."""
+    """``value`` is None unless ``status`` is "ok"; ``reason`` is None if it is. ``curve``: by frame."""
 
     value: float | None
     status: Literal["ok", "not_computable", "error"]
