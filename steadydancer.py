@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 queue_app = typer.Typer(help="Runs one after another or side by side, kept on disk.", no_args_is_help=True)
 app.add_typer(queue_app, name="queue")
+votes_app = typer.Typer(help="What people prefer, asked and counted.", no_args_is_help=True)
+app.add_typer(votes_app, name="votes")
 INTERRUPTED = 130
 LARGEST_SEED = 2**63 - 1
 CHAINED = ("curate", "encode", "train", "sweep", "queue", "evaluate", "compare", "demo", "run")
@@ -416,6 +418,52 @@ def evaluate(
 
 
 @app.command()
+def benchmark(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="x-dance, tiktok, realisdance-val; manifest: by its benchmark.yaml.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="The benchmark's files.")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The manifest; default: FOLDER/benchmark.yaml.")] = None,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """Check a benchmark's files, show its strata and write its manifest."""
+    if (loaded := _load(config, overrides, print_config)) is not None:
+        from evaluation.benchmarks.command import check_benchmark
+
+        check_benchmark(loaded, name, folder, out)
+
+
+@app.command()
+def metric(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the metric; a wrong one lists them.")],
+    generated: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The video to measure.")],
+    overrides: Overrides = None,
+    reference: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The photo.")] = None,
+    driving: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The driving video.")] = None,
+    generated_pose: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Its .pose.npz.")] = None,
+    driving_pose: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Its .pose.npz.")] = None,
+    same_source: Annotated[bool, typer.Option("--same-source", help="The driving video is the ground truth.")] = False,
+    by_index: Annotated[bool, typer.Option("--by-index", help="Frame i is driven by frame i, not by time.")] = False,
+    config: ConfigOption = None,
+    print_config: PrintConfig = False,
+    debug: Debug = False,
+) -> None:
+    """One metric of one video, as JSON; poses that are not given are estimated."""
+    if (loaded := _load(config or "demo", overrides, print_config)) is not None:
+        import json
+
+        from evaluation.single_video import measure
+
+        poses = {"generated_pose": generated_pose, "driving_pose": driving_pose}
+        rules = {"same_source": same_source, "by_index": by_index}
+        found = measure(loaded, name, generated, reference=reference, driving=driving, **poses, **rules)
+        print(json.dumps(found, indent=1))
+
+
+@app.command()
 def compare(
     runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]... [KEY=VALUE]...")] = None,
     config: ConfigOption = None,
@@ -433,6 +481,27 @@ def compare(
         from infra.commits import read
 
         compare_runs([read(folder) for folder in folders], out)
+
+
+@app.command("gate-release")
+def gate_release(
+    baseline: Annotated[str, typer.Argument(help="An evaluation's folder.")],
+    candidate: Annotated[str, typer.Argument(help="Another.")],
+    margins: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="YAML: metric: by how much it may be worse.")
+    ],
+    model: Annotated[str | None, typer.Option(help="Of both; default: the last stage of each.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Whether a candidate is, metric by metric, at most a margin worse than a baseline.
+
+    Exit 0: it is; 1: it is not, or nothing could be judged; 2: wrong usage; 3: the pairs do not tell.
+    """
+    from rich.console import Console
+
+    from evaluation.release import gate_release as judge
+
+    raise typer.Exit(judge(baseline, candidate, margins, model, Console()))
 
 
 @app.command()
@@ -538,6 +607,34 @@ def queue_log(
     show_log(queue, name, follow)
 
 
+@votes_app.command("export")
+def votes_export(
+    evaluations: Annotated[list[str], typer.Argument(metavar="EVALUATION...", help="Folders of evaluations.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the page and its key.")],
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the order and the sides.")] = 0,
+    model: Annotated[list[str] | None, typer.Option(help="Only these meet; default: all. Also several.")] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="So many items, by the seed; default: all.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a page of blinded pairs of videos for raters, and the key that says which is which."""
+    from evaluation.votes.export import export_votes
+    from infra.commits import read
+
+    export_votes([read(folder) for folder in evaluations], out, seed, model or [], most)
+
+
+@votes_app.command("import")
+def votes_import(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `votes export` wrote.")],
+    votes: Annotated[list[Path], typer.Argument(metavar="VOTES...", help="The files that raters downloaded.")],
+    debug: Debug = False,
+) -> None:
+    """Count votes: good, same and bad, strengths with intervals, and how far raters agree."""
+    from evaluation.votes.preferences import import_votes
+
+    import_votes(folder, votes)
+
+
 @app.command()
 def lineage(
     path: Annotated[str, typer.Argument(help="A committed artifact: folder or URI.")],
@@ -572,7 +669,7 @@ def doctor(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Exit codes: 0 done, 1 failed, 2 wrong usage, 3 gate-release cannot tell, 130 interrupted."""
     sys.exit(_main(arguments))
 
 

@@ -13,7 +13,8 @@ from rich.panel import Panel
 from evaluation.comparison import Comparison, held_together
 from evaluation.page import render
 from evaluation.plots import draw_losses, draw_metrics
-from evaluation.summary import SummaryRow, print_differences, print_means
+from evaluation.summary import SummaryRow
+from evaluation.tables import print_differences, print_means
 from infra import commits
 from infra.commits import Commit
 from infra.schema import Config
@@ -28,15 +29,25 @@ TABLE_SCHEMA = pa.schema(
         ("metric_id", pa.string()),
         ("direction", pa.string()),
         ("mean", pa.float64()),
-        ("standard_error", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
         ("n", pa.int64()),
+        ("n_clusters", pa.int64()),
         ("asked", pa.int64()),
         ("against", pa.string()),
         ("difference", pa.float64()),
-        ("difference_error", pa.float64()),
+        ("difference_low", pa.float64()),
+        ("difference_high", pa.float64()),
+        ("two_way_low", pa.float64()),
+        ("two_way_high", pa.float64()),
         ("n_common", pa.int64()),
+        ("n_common_clusters", pa.int64()),
+        ("p", pa.float64()),
+        ("p_holm", pa.float64()),
+        ("mde", pa.float64()),
     ]
 )
+"""One row per model and metric: the fields of :class:`evaluation.summary.SummaryRow`."""
 
 
 def compare(config: Config, workspace: Workspace, run: StepRun) -> Commit:

@@ -63,7 +63,7 @@ def held_together(evaluations: Sequence[Commit]) -> Comparison:
         notices += missing
     against = stage_before(models) if len(evaluations) == 1 else _against_first(origin, names)
     notices += _several_definitions(scores)
-    summary = summarise(scores, models, against)
+    summary = summarise(scores, pairs, models, against)
     return Comparison(list(evaluations), models, pairs, scores, summary, origin, losses, notices)
 
 

@@ -3,11 +3,14 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
-from evaluation.clips import Clip, kept_clips, read_clip
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choice import DATASET, benchmark_of
+from evaluation.cost import write_costs
 from evaluation.generation import (
     UNTRAINED,
     VIDEO,
@@ -16,14 +19,16 @@ from evaluation.generation import (
     animate_pair,
     condition_video,
     generate_pairs,
-    read_inputs,
 )
 from evaluation.metrics.metric import OK
 from evaluation.metrics.registry import select
-from evaluation.pairs import DIFFERENT, SAME, Pair, choose_pairs, write_pairs
-from evaluation.scoring import EstimatorBuilder, pose_estimator, score_pairs
-from evaluation.summary import failures, print_means, summarise
+from evaluation.pairs import DIFFERENT, SAME, Pair, read_pairs, write_pairs
+from evaluation.scoring import score_pairs
+from evaluation.summary import failures, summarise
+from evaluation.tables import print_means
 from evaluation.tasks import Failure
+from evaluation.video_scoring import EstimatorBuilder, pose_estimator
+from evaluation.videos import find_videos
 from infra import commits
 from infra.commits import Commit
 from infra.config import section_values
@@ -44,49 +49,51 @@ def evaluate(
     generator: Generator = animate_pair,
     estimator: EstimatorBuilder = pose_estimator,
 ) -> Commit:
-    """Commits the evaluation of the untrained model and the three stages on pairs of the dataset.
+    """Commits the evaluation of evaluate.models and evaluate.videos on the pairs of evaluate.benchmark.
 
-    Files: pairs.parquet, scores.parquet (:data:`evaluation.scoring.SCHEMA`), references/<pair>.png,
-    drivings/<pair>.mp4, poses/<pair>.mp4 (the condition), videos/<model>/<pair>.mp4. A pair that fails costs its own
-    rows only. Raises SteadyDancerError if nothing at all could be scored.
+    Files: pairs.parquet, scores.parquet, curves.parquet and sets.parquet (:mod:`evaluation.scoring`), costs.parquet
+    (:mod:`evaluation.cost`), references/<pair>.png, drivings/<pair>.mp4, poses/<pair>.mp4 (the condition),
+    videos/<model>/<pair>.mp4. A pair that fails costs its own rows only. Raises SteadyDancerError if nothing at all
+    could be scored.
     """
     select(config.evaluate.metrics)
-    dataset = commits.read(workspace.dataset)
-    checkpoints = [commits.read(workspace.stage(number)) for number in STAGES]
-    models = [ModelUnderTest(UNTRAINED, None)]
-    models += [ModelUnderTest(f"stage{n}", commit) for n, commit in zip(STAGES, checkpoints, strict=True)]
-    every_clip = kept_clips(dataset)
-    pairs = choose_pairs(every_clip, config.evaluate.same_source, config.evaluate.different_source, config.seed)
-    notices = _fewer_than_asked(config, pairs)
-    used = {name for pair in pairs for name in (pair.reference, pair.driving)}
-    clips = {clip.clip_id: clip for clip in every_clip if clip.clip_id in used}
+    models = _models(config, workspace)
+    benchmark = benchmark_of(config, workspace, estimator)
+    pairs, notices = benchmark.pairs, _fewer_than_asked(config, benchmark.pairs)
+    generated = generate_pairs(config, workspace.folder / "evaluation-units", benchmark, models, generator)
+    videos = {key: unit if isinstance(unit, Failure) else unit.path / VIDEO for key, unit in generated.items()}
+    for label, theirs in config.evaluate.videos.items():
+        found, told = find_videos(label, Path(theirs.folder).expanduser().absolute(), pairs)
+        videos |= found
+        notices += told
+    scored = score_pairs(config, benchmark, videos, workspace.folder / "evaluation-scores", estimator)
+    _something_was_scored(scored.scores)
 
-    units = workspace.folder / "evaluation-units"
-    generated = generate_pairs(config, units, dataset, models, pairs, clips, generator)
-    scores = score_pairs(config, dataset, pairs, clips, generated, estimator)
-    _something_was_scored(scores)
-
-    labels = [model.label for model in models]
+    labels = list(dict.fromkeys(model for model, _ in videos))
+    about = {"benchmark": {"name": benchmark.name, "id": benchmark.id}, "models": labels, "notices": notices}
     with commits.write(
         workspace.evaluation,
         "evaluation",
         config=section_values(config, *SECTIONS),
-        parents=[dataset, *checkpoints],
-        meta={"models": labels, "metrics": list(dict.fromkeys(config.evaluate.metrics)), "notices": notices},
+        parents=[*benchmark.parents, *(model.commit for model in models if model.commit)],
+        meta={**about, "metrics": list(dict.fromkeys(config.evaluate.metrics))},
         replace=True,
+        about=["costs.parquet"],
     ) as folder:
         write_pairs(folder / "pairs.parquet", pairs)
-        pq.write_table(scores, folder / "scores.parquet")
+        for name, table in scored._asdict().items():
+            pq.write_table(table, folder / f"{name}.parquet")
+        write_costs(folder / "costs.parquet", generated)
         for pair in pairs:
-            _write_inputs(folder, config, dataset, pair, clips)
-        for (model, pair_id), unit in generated.items():
-            if not isinstance(unit, Failure):
+            _write_inputs(folder, config, benchmark, pair)
+        for (model, pair_id), video in videos.items():
+            if not isinstance(video, Failure):
                 target = folder / "videos" / model / f"{pair_id}.mp4"
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(unit.path / VIDEO, target)
+                shutil.copyfile(video, target)
     evaluation = commits.read(workspace.evaluation)
 
-    summary = summarise(scores.to_pylist(), labels)
+    summary = summarise(scored.scores.to_pylist(), pairs, labels)
     run.log_metrics({f"{row.metric}/{row.model}": row.mean for row in summary if row.n})
     run.log_metrics({f"n/{row.metric}/{row.model}": row.n for row in summary})
     run.log_artifact(evaluation.path / "scores.parquet")
@@ -96,17 +103,29 @@ def evaluate(
 
 def show(commit: Commit, console: Console) -> None:
     """The models' means and what failed."""
-    with commit.open("scores.parquet") as file:
-        scores = pq.read_table(file).to_pylist()
-    pairs = len({row["pair"] for row in scores})
+    with commit.open("scores.parquet") as file, commit.open("pairs.parquet") as pairs_file:
+        scores, pairs = pq.read_table(file).to_pylist(), read_pairs(pairs_file)
     for notice in commit.meta["notices"]:
         console.print(f"[bold yellow]{escape(notice)}[/]", soft_wrap=True)
-    print_means(console, summarise(scores, commit.meta["models"]), f"Evaluation, number of pairs: {pairs}")
+    print_means(console, summarise(scores, pairs, commit.meta["models"]), f"Evaluation, number of pairs: {len(pairs)}")
     for failure in failures(scores):
         console.print(f"[red]failed[/] {escape(failure)}", soft_wrap=True)
 
 
+def _models(config: Config, workspace: Workspace) -> list[ModelUnderTest]:
+    """In the order of the stages. Raises NotCommitted where one that is asked for was not trained."""
+    asked = [UNTRAINED, *(f"stage{number}" for number in STAGES)]
+    stages = {f"stage{number}": workspace.stage(number) for number in STAGES}
+    return [
+        ModelUnderTest(label, commits.read(stages[label]) if label in stages else None)
+        for label in asked
+        if label in config.evaluate.models
+    ]
+
+
 def _fewer_than_asked(config: Config, pairs: list[Pair]) -> list[str]:
+    if config.evaluate.benchmark != DATASET:
+        return []
     asked = {SAME: config.evaluate.same_source, DIFFERENT: config.evaluate.different_source}
     made = {kind: sum(pair.kind == kind for pair in pairs) for kind in asked}
     return [
@@ -125,21 +144,23 @@ def _something_was_scored(scores) -> None:
         )
 
 
-def _write_inputs(folder: Path, config: Config, dataset: Commit, pair: Pair, clips: dict[str, Clip]) -> None:
+def _write_inputs(folder: Path, config: Config, benchmark: Benchmark, pair: Pair) -> None:
     """What people look at beside the videos. Failures are told; the pair's score rows have them too."""
     import cv2
 
     from model.video import write
 
-    try:
-        driver = read_clip(dataset, clips[pair.driving])
-        opened = read_inputs(dataset, pair, clips[pair.reference], clips[pair.driving])
-        condition = condition_video(config, opened)
-    except SteadyDancerError as error:
-        Console().print(f"[red]failed[/] inputs of {pair.id}: {escape(str(error))}", soft_wrap=True)
-        return
     for name in ("references", "drivings", "poses"):
         (folder / name).mkdir(exist_ok=True)
-    (folder / "drivings" / f"{pair.id}.mp4").write_bytes(driver.video)
-    cv2.imwrite(str(folder / "references" / f"{pair.id}.png"), opened.reference[..., ::-1])
-    write(folder / "poses" / f"{pair.id}.mp4", condition, opened.driving_fps)
+    try:
+        opened = benchmark.open(pair)
+        cv2.imwrite(str(folder / "references" / f"{pair.id}.png"), opened.reference[..., ::-1])
+        write(folder / "drivings" / f"{pair.id}.mp4", _even(opened.driving_frames), opened.driving_fps)
+        write(folder / "poses" / f"{pair.id}.mp4", condition_video(config, opened), config.clip.fps)
+    except SteadyDancerError as error:
+        Console().print(f"[red]failed[/] inputs of {pair.id}: {escape(str(error))}", soft_wrap=True)
+
+
+def _even(frames: np.ndarray) -> np.ndarray:
+    """Without the last row or column where H.264 cannot take it."""
+    return frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]

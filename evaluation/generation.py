@@ -1,6 +1,7 @@
 """Videos of the pairs, by each model under test. One committed unit per (model, pair), so a run can stop anywhere."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.clips import Clip, read_clip
-from evaluation.pairs import Pair
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.cost import COST, measured, write_cost
+from evaluation.pairs import Pair, PairInputs
 from evaluation.tasks import Failure, run_tasks
 from infra import commits
 from infra.commits import Commit
 from infra.config import section_hash, section_values
 from infra.errors import CorruptArtifact
 from infra.schema import Config
-from model.pose.tracks import PoseTrack
 
 UNTRAINED = "untrained"
 SECTIONS = ("seed", "clip", "encode", "model", "animate")
@@ -35,39 +36,19 @@ class ModelUnderTest:
         return self.commit.id if self.commit else UNTRAINED
 
 
-@dataclass(frozen=True, eq=False)
-class PairInputs:
-    """A pair opened: ``reference`` (H, W, 3) RGB with its own pose, the driving pose in pixels of ``driving_size``."""
-
-    reference: np.ndarray
-    reference_pose: PoseTrack
-    driving: PoseTrack
-    driving_frames: np.ndarray
-    driving_fps: float
-    prompt: str
-    same_source: bool
-
-    @property
-    def driving_size(self) -> tuple[int, int]:
-        return self.driving_frames.shape[1:3]
-
-
 def condition_video(config: Config, inputs: PairInputs) -> np.ndarray:
-    """The pose condition of a pair as the model is given it, in the size of the video: (T, h, w, 3) uint8 RGB."""
+    """The pose condition of a pair as the model is given it, in the size of the video: (T, h, w, 3) uint8 RGB.
+
+    Raises as :meth:`PairInputs.condition_pose`.
+    """
     from model.inputs import DrawnPoses
-    from model.pose.alignment import align
     from model.resolution import output_size
     from model.video import resize
 
     reference_size = inputs.reference.shape[:2]
-    if inputs.same_source:
-        track = inputs.driving[: config.clip.frames]
-    else:
-        mode = "official" if config.pose.compat else "robust"
-        driving = inputs.driving[: config.clip.frames]
-        track = align(driving, inputs.driving_size, inputs.reference_pose, reference_size, mode)
     size = output_size(config.animate.area, *reference_size)
-    return np.stack([resize(picture, size) for picture in DrawnPoses([track], reference_size, size)])
+    pictures = DrawnPoses([inputs.condition_pose(config)], reference_size, size)
+    return np.stack([resize(picture, size) for picture in pictures])
 
 
 def preprocessed(reference: np.ndarray, area: int) -> np.ndarray:
@@ -85,23 +66,6 @@ Generator = Callable[[Config, ModelUnderTest, PairInputs, int], np.ndarray]
 """(config, model, inputs, seed) -> (T, H, W, 3) uint8 RGB at config.clip.fps"""
 
 
-def read_inputs(dataset: Commit, pair: Pair, reference_clip: Clip, driving_clip: Clip) -> PairInputs:
-    """Opens the one or two clips of a pair. Raises SteadyDancerError where a clip is damaged."""
-    driver = read_clip(dataset, driving_clip)
-    same = pair.reference == pair.driving
-    reference = driver if same else read_clip(dataset, reference_clip)
-    driving_frames = driver.frames()
-    return PairInputs(
-        reference=driving_frames[0] if same else reference.frames()[0],
-        reference_pose=reference.pose[:1],
-        driving=driver.pose,
-        driving_frames=driving_frames,
-        driving_fps=driving_clip.fps,
-        prompt=pair.prompt,
-        same_source=same,
-    )
-
-
 def animate_pair(config: Config, model: ModelUnderTest, inputs: PairInputs, seed: int) -> np.ndarray:
     """The default Generator: :func:`model.animate.animate` with the config's sampling settings."""
     from model.animate import animate
@@ -111,7 +75,7 @@ def animate_pair(config: Config, model: ModelUnderTest, inputs: PairInputs, seed
         transformer,
         encoders,
         inputs.reference,
-        inputs.driving,
+        inputs.driven(config.clip.frames, config.clip.fps),
         inputs.driving_size,
         inputs.prompt,
         config.animate,
@@ -121,10 +85,13 @@ def animate_pair(config: Config, model: ModelUnderTest, inputs: PairInputs, seed
         reference_pose=inputs.reference_pose,
         already_aligned=inputs.same_source,
         alignment="official" if config.pose.compat else "robust",
+        progress=lambda done, total: _told.update(nfe=done),
     )
 
 
 _LOADED: dict[str, Any] = {}
+_told: dict[str, float] = {}
+"""Of the video that is being made: seconds that loading the model took, and forward passes of the transformer."""
 
 
 def _loaded(config: Config, model: ModelUnderTest):
@@ -136,6 +103,7 @@ def _loaded(config: Config, model: ModelUnderTest):
         from model.checkpoint import PRECISION, build_model, cast, load_model
         from model.encoders import build_encoders
 
+        started = time.monotonic()
         _LOADED.clear()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = PRECISION[config.animate.precision]
@@ -144,16 +112,15 @@ def _loaded(config: Config, model: ModelUnderTest):
         else:
             transformer = cast(build_model(config.model, config.seed), dtype).to(device)
         _LOADED[key] = transformer.eval(), build_encoders(config.encode, config.model, device)
+        _told["loading"] = time.monotonic() - started
     return _LOADED[key]
 
 
 def generate_pairs(
     config: Config,
     units: Path,
-    dataset: Commit,
+    benchmark: Benchmark,
     models: list[ModelUnderTest],
-    pairs: list[Pair],
-    clips: dict[str, Clip],
     generator: Generator = animate_pair,
 ) -> dict[tuple[str, str], Commit | Failure]:
     """A committed unit with ``generated.mp4``, or a Failure, for every (model label, pair id). Needs a Ray session.
@@ -164,18 +131,18 @@ def generate_pairs(
     found: dict[tuple[str, str], Commit] = {}
     calls = {}
     for model in models:
-        for pair in pairs:
-            unit = units / _unit_name(config, dataset, model, pair)
-            if (commit := _find(unit)) is not None:
+        for pair in benchmark.pairs:
+            unit = units / _unit_name(config, benchmark, model, pair)
+            if (commit := kept_unit(unit)) is not None:
                 found[model.label, pair.id] = commit
             else:
-                inputs = dataset, pair, clips[pair.reference], clips[pair.driving]
-                calls[model.label, pair.id] = (unit, config, model, inputs, generator)
+                calls[model.label, pair.id] = (unit, config, model, benchmark, pair, generator)
     made = run_tasks(_generate, calls, label="Generating videos", done=len(found), gpu=True) if calls else {}
-    return {(m.label, p.id): found.get((m.label, p.id)) or made[m.label, p.id] for m in models for p in pairs}
+    return {(m.label, p.id): found.get((m.label, p.id)) or made[m.label, p.id] for m in models for p in benchmark.pairs}
 
 
-def _find(unit: Path) -> Commit | None:
+def kept_unit(unit: Path) -> Commit | None:
+    """The unit as committed by an earlier run, every byte of it; None: it has to be made."""
     try:
         commit = commits.find(unit)
         return commit and commits.verify(commit)
@@ -183,8 +150,9 @@ def _find(unit: Path) -> Commit | None:
         return None  # it is made again over the damaged one
 
 
-def _unit_name(config: Config, dataset: Commit, model: ModelUnderTest, pair: Pair) -> str:
-    identity = (section_hash(config, *SECTIONS), dataset.id, model.id, pair.id, pair.prompt)
+def _unit_name(config: Config, benchmark: Benchmark, model: ModelUnderTest, pair: Pair) -> str:
+    parents = (parent.id for parent in benchmark.parents)
+    identity = (section_hash(config, *SECTIONS), *parents, model.id, pair.id, pair.content)
     return f"{model.label}-{pair.id}-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:16]}"
 
 
@@ -194,20 +162,22 @@ def pair_seed(config: Config, pair: Pair) -> int:
 
 
 def _generate(
-    unit: Path,
-    config: Config,
-    model: ModelUnderTest,
-    inputs: tuple[Commit, Pair, Clip, Clip],
-    generator: Generator,
+    unit: Path, config: Config, model: ModelUnderTest, benchmark: Benchmark, pair: Pair, generator: Generator
 ) -> Commit:
     from model.video import write
 
-    dataset, pair, _, _ = inputs
-    seed = pair_seed(config, pair)
-    frames = generator(config, model, read_inputs(*inputs), seed)
+    seed, inputs = pair_seed(config, pair), benchmark.open(pair)
+    _told.clear()
+    with measured() as cost:
+        frames = generator(config, model, inputs, seed)
+    cost.seconds -= _told.get("loading", 0.0)
+    cost.frames, cost.nfe = len(frames), _told.get("nfe")
     identity = {**section_values(config, *SECTIONS), "model": model.id, "pair": pair.id, "sampling_seed": seed}
-    parents = [dataset, *([model.commit] if model.commit else [])]
-    provenance = {"comment": f"steadydancer model={model.id} pair={pair.id} dataset={dataset.id} seed={seed}"}
-    with commits.write(unit, "generation", config=identity, parents=parents, replace=True) as folder:
-        write(folder / VIDEO, frames, config.clip.fps, metadata=provenance)
+    identity["inputs"] = pair.content
+    parents = [*benchmark.parents, *([model.commit] if model.commit else [])]
+    made_of = " ".join(f"{parent.kind}={parent.id}" for parent in benchmark.parents)
+    told = f"steadydancer model={model.id} pair={pair.id} {made_of} seed={seed}"
+    with commits.write(unit, "generation", config=identity, parents=parents, replace=True, about=[COST]) as folder:
+        write(folder / VIDEO, frames, config.clip.fps, metadata={"comment": told})
+        write_cost(folder / COST, cost)
     return commits.read(unit)

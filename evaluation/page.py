@@ -1,131 +1,99 @@
 """The comparison as one HTML file: everything is inside it, nothing is fetched."""
 
-import base64
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evaluation.comparison import Comparison
-from evaluation.metrics.metric import ERROR, OK
+from evaluation.media import Media
 from evaluation.metrics.registry import METRICS
-from evaluation.summary import STANDARD_ERROR_NOTE, arrow, best_models, failures
-from infra.commits import Commit
+from evaluation.page_pairs import pairs_of, rows_of, strata_of
+from evaluation.page_statistics import costs_of, gains_of
+from evaluation.summary import INTERVAL_NOTE, arrow, best_models, failures
 
+WEB = Path(__file__).parent / "web"
 SHOWN_PAIRS = 40
-LARGEST_BYTES = 3 * 2**20
-PREVIEW_SHORT_SIDE, PREVIEW_CRF = 320, 26
+INPUT_VIDEOS = 2
+"""The driving video and the pose."""
 
 
 def render(comparison: Comparison, plots: Mapping[str, str]) -> str:
-    """The page as text. Videos above 3 MiB are shown as smaller previews, and only the first 40 pairs have players."""
+    """The page as text. Only the first 40 pairs have players; :mod:`evaluation.media` says how large those are."""
+    shown = min(SHOWN_PAIRS, len(comparison.pairs))
+    media = Media(shown * (INPUT_VIDEOS + len(comparison.models)))
+    metrics = _metrics(comparison)
+    pairs = pairs_of(comparison, media, shown)
+    data = {
+        "models": comparison.models,
+        "metrics": metrics,
+        "pairs": pairs,
+        "strata": strata_of(pairs),
+        "gains": gains_of(comparison, pairs),
+        "costs": costs_of(pairs, comparison.models),
+    }
+    return fill(
+        "comparison.html",
+        comparison=comparison,
+        data=data,
+        media=media.uris,
+        metrics=metrics,
+        sets=_sets(comparison),
+        note=INTERVAL_NOTE,
+        plots=plots,
+        hidden=len(comparison.pairs) - shown,
+        failures=failures(comparison.scores),
+    )
+
+
+def fill(template: str, **content: Any) -> str:
+    """A template of the folder ``web``. Text is escaped; data goes through ``tojson``, which no text can leave."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    return environment.get_template(template).render(**content)
+
+
+def _metrics(comparison: Comparison) -> list[dict[str, Any]]:
+    """What the page says of each metric: its definition, and by model the mean with its interval."""
     best = best_models(comparison.summary)
-    metric_ids = list(dict.fromkeys(row.metric_id for row in comparison.summary))
-    metric_of = {row.metric_id: METRICS[row.metric] for row in comparison.summary}
-    return environment.get_template("comparison.html").render(
-        comparison=comparison,
-        metrics=[_metric(metric_id, metric_of[metric_id]) for metric_id in metric_ids],
-        cells={(row.metric_id, row.model): row for row in comparison.summary},
-        best=best,
-        note=STANDARD_ERROR_NOTE,
-        plots=plots,
-        rows=[_row(comparison, pair) for pair in comparison.pairs[:SHOWN_PAIRS]],
-        hidden=max(0, len(comparison.pairs) - SHOWN_PAIRS),
-        failures=failures(comparison.scores),
-        number=_number,
-    )
-
-
-def _metric(metric_id: str, metric) -> dict[str, Any]:
-    return {
-        "id": metric_id,
-        "name": metric.name.replace("_", " "),
-        "arrow": arrow(metric),
-        "unit": metric.unit,
-        "definition": metric.definition,
-        "source": metric.source,
-        "direction": metric.direction,
-        "target": metric.target,
-    }
-
-
-def _row(comparison: Comparison, pair) -> dict[str, Any]:
-    """A pair's players and scores. A player without a video says why."""
-    first = comparison.evaluations[0]
-    scores: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in comparison.scores:
-        if row["pair"] == pair.id:
-            scores.setdefault(row["model"], {})[row["metric_id"]] = row
-
-    def player(commit: Commit, title: str, name: str, **more) -> dict[str, Any]:
-        return {
-            "title": title,
-            "source": _data(commit, name),
-            "image": name.endswith(".png"),
-            "scores": {},
-            "reason": None,
-            **more,
+    found: dict[str, dict[str, Any]] = {}
+    for row in comparison.summary:
+        metric = METRICS[row.metric]
+        entry = found.setdefault(
+            row.metric_id,
+            {
+                "id": row.metric_id,
+                "name": row.metric.replace("_", " "),
+                "arrow": arrow(metric),
+                "unit": metric.unit,
+                "direction": metric.direction,
+                "target": metric.target,
+                "definition": metric.definition,
+                "source": metric.source,
+                "cells": [None] * len(comparison.models),
+            },
+        )
+        entry["cells"][comparison.models.index(row.model)] = {
+            "mean": row.mean,
+            "low": row.low,
+            "high": row.high,
+            "n": row.n,
+            "asked": row.asked,
+            "best": row.model in best.get(row.metric_id, ()),
+            "against": comparison.models.index(row.against) if row.against is not None else None,
+            "p": row.p_holm,
         }
-
-    players = [
-        player(first, "reference", f"references/{pair.id}.png"),
-        player(first, "driving", f"drivings/{pair.id}.mp4"),
-        player(first, "pose", f"poses/{pair.id}.mp4"),
-    ]
-    for model in comparison.models:
-        commit, label = comparison.origin[model]
-        mine = scores.get(model, {})
-        reason = next((row["reason"] for row in mine.values() if row["status"] == ERROR), None)
-        players.append(player(commit, model, f"videos/{label}/{pair.id}.mp4", scores=mine, reason=reason))
-    values = {
-        model: {metric_id: row["value"] for metric_id, row in by_metric.items() if row["status"] == OK}
-        for model, by_metric in scores.items()
-    }
-    return {"pair": pair, "players": players, "values": values, "best": _best_of_pair(values)}
+    return list(found.values())
 
 
-def _best_of_pair(values: Mapping[str, Mapping[str, float]]) -> dict[str, set[str]]:
-    best: dict[str, set[str]] = {}
-    for metric_id in {i for by_metric in values.values() for i in by_metric}:
-        metric = METRICS[metric_id.partition("@")[0]]
-        badness = {model: metric.badness(v[metric_id]) for model, v in values.items() if metric_id in v}
-        if len(badness) > 1:
-            best[metric_id] = {model for model, b in badness.items() if b == min(badness.values())}
-    return best
+def _sets(comparison: Comparison) -> dict[tuple[str, str], list[dict[str, Any] | None]]:
+    """What is said of all videos of a kind together (Fréchet distances and the like), by metric id and kind, by model.
 
-
-def _data(commit: Commit, name: str) -> str | None:
-    """A picture or video of the commit as a data URI; None if the commit has no such file."""
-    if name not in commit.files:
-        return None
-    with commit.open(name) as file:
-        content = file.read()
-    if name.endswith(".mp4") and len(content) > LARGEST_BYTES:
-        content = _preview(content)
-    kind = "video/mp4" if name.endswith(".mp4") else "image/png"
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _preview(content: bytes) -> bytes:
-    from model.video import frames, probe, resize, write
-
-    with tempfile.TemporaryDirectory() as folder:
-        large, small = Path(folder) / "large.mp4", Path(folder) / "small.mp4"
-        large.write_bytes(content)
-        info = probe(large)
-        scale = min(1.0, PREVIEW_SHORT_SIDE / min(info.height, info.width))
-        size = tuple(max(2, round(side * scale / 2) * 2) for side in (info.height, info.width))
-        write(small, (resize(image, size) for _, image in frames(large)), info.fps, crf=PREVIEW_CRF)
-        return small.read_bytes()
-
-
-def _number(value: float | None, signed: bool = False) -> str:
-    if value is None:
-        return "–"
-    text = f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
-    return f"+{text}" if signed and value > 0 else text.replace("-", "−")
+    Each is over the pairs of its own run, whether the others have them or not.
+    """
+    found: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
+    for number, row in rows_of(comparison, "sets.parquet"):
+        found.setdefault((row["metric_id"], row["kind"]), [None] * len(comparison.models))[number] = row
+    return found

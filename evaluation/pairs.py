@@ -1,16 +1,17 @@
-"""Which reference is animated by which driver. Pairs are data: chosen once from a dataset, then only read."""
+"""Which reference is animated by which driver, and what of both is opened. Pairs are data: chosen once, then read."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.clips import Clip
 from infra.errors import SteadyDancerError
+from infra.schema import Config
+from model.pose.tracks import PoseTrack
 
 SAME, DIFFERENT = "same_source", "different_source"
 
@@ -22,15 +23,19 @@ SCHEMA = pa.schema(
         ("driving", pa.string()),
         ("prompt", pa.string()),
         ("strata", pa.string()),
+        ("content", pa.string()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The first frame of clip ``reference``, moved by the pose of clip ``driving`` under ``prompt``.
+    """The picture ``reference``, moved by the pose of the video ``driving`` (a cluster of the statistics) under
+    ``prompt``.
 
-    In a same-source pair both are one clip, whose frames are the ground truth. ``strata`` describe the inputs only.
+    In a same-source pair the reference is the driver's first frame, whose frames are the ground truth. ``strata``
+    describe the inputs only. ``content`` hashes all that decides the inputs: pairs of one id are one pair only if this
+    is the same too.
     """
 
     id: str
@@ -38,60 +43,76 @@ class Pair:
     reference: str
     driving: str
     prompt: str
-    strata: dict[str, str]
+    strata: dict[str, str | float]
+    content: str = ""
 
 
-def choose_pairs(clips: list[Clip], same_source: int, different_source: int, seed: int) -> list[Pair]:
-    """At most so many pairs of each kind, held-out clips first, by the seed and the clips' ids alone.
+@dataclass(frozen=True, eq=False)
+class PairInputs:
+    """A pair opened: ``reference`` (H, W, 3) uint8 RGB with its own pose, of one frame; the frames of the driver
+    (F, h, w, 3) with their poses, F of them, at ``driving_fps``. A pose is None where nobody was found.
 
-    Different-source pairs use as many different drivers as there are before one is used again, and never two clips of
-    one source. Raises SteadyDancerError if not one pair can be made.
+    ``by_index``: frame i of a video is driven by the driver's frame i, as the official release plays drivers; else by
+    the frame that the driver shows at the same second.
     """
 
-    def rank(*ids: str) -> str:
-        return hashlib.sha256("\0".join((str(seed), *ids)).encode()).hexdigest()
+    reference: np.ndarray
+    reference_pose: PoseTrack | None
+    driving: PoseTrack | None
+    driving_frames: np.ndarray
+    driving_fps: float
+    prompt: str
+    same_source: bool
+    by_index: bool = False
 
-    ordered = sorted(clips, key=lambda clip: (not clip.held_out, rank(clip.clip_id)))
-    pairs = [_pair(SAME, clip, clip) for clip in ordered[:same_source]]
+    @property
+    def driving_size(self) -> tuple[int, int]:
+        return self.driving_frames.shape[1:3]
 
-    partners = {
-        driver.clip_id: sorted(
-            (clip for clip in ordered if clip.source_id != driver.source_id),
-            key=lambda clip: (not clip.held_out, rank(driver.clip_id, clip.clip_id)),
-        )
-        for driver in ordered[: max(different_source, 0)]
-    }
-    rounds = max(map(len, partners.values()), default=0)
-    crossed = [
-        _pair(DIFFERENT, partners[driver.clip_id][turn], driver)
-        for turn in range(rounds)
-        for driver in ordered[:different_source]
-        if turn < len(partners[driver.clip_id])
-    ]
-    pairs += crossed[:different_source]
-    if not pairs:
-        raise SteadyDancerError(
-            f"No pair can be made: {len(clips)} kept clips of {len({clip.source_id for clip in clips})} sources.",
-            "A different-source pair needs kept clips of two sources; a same-source pair needs one.",
-        )
-    return pairs
+    def time_map(self, frames: int, fps: float) -> np.ndarray:
+        """(frames,) int: the driver's frame of each frame of a video at ``fps``; may lead beyond the driver's end."""
+        if self.by_index:
+            return np.arange(frames)
+        return np.floor(np.arange(frames) / fps * self.driving_fps + 1e-6).astype(int)
 
+    def driven(self, frames: int, fps: float) -> PoseTrack:
+        """The driving pose at the moments of a video, in pixels of the driver.
 
-def _pair(kind: Literal["same_source", "different_source"], reference: Clip, driver: Clip) -> Pair:
-    # from the clips' ids alone, so that evaluations of different runs know a common pair when they see one
-    digest = hashlib.sha256("\0".join((kind, reference.clip_id, driver.clip_id)).encode()).hexdigest()
-    strata = {
-        "split": "held_out" if reference.held_out and driver.held_out else "train",
-        "reference_shape": _shape(reference),
-        "driving_shape": _shape(driver),
-    }
-    name = f"{kind.removesuffix('_source')}-{digest[:12]}"
-    return Pair(name, kind, reference.clip_id, driver.clip_id, driver.caption, strata)
+        Raises SteadyDancerError where nobody was found in the driver, or it ends before the video.
+        """
+        if self.driving is None:
+            raise SteadyDancerError("Nobody was found in the driving video.", "Use one that shows one person.")
+        index = self.time_map(frames, fps)
+        if index[-1] >= len(self.driving):
+            rule = "one for one" if self.by_index else f"at {fps:g} fps"
+            raise SteadyDancerError(
+                f"The driver has {len(self.driving)} frames at {self.driving_fps:g} fps; "
+                f"{frames} frames {rule} need {index[-1] + 1}.",
+                "Use a longer driving video, or fewer frames (clip.frames).",
+            )
+        return PoseTrack(self.driving.keypoints[index], self.driving.scores[index])
 
+    def condition_pose(self, config: Config) -> PoseTrack:
+        """What our model is fed: clip.frames driving poses at clip.fps, on the body and in pixels of the reference.
 
-def _shape(clip: Clip) -> str:
-    height, width = clip.size
-    return "square" if height == width else "portrait" if height > width else "landscape"
+        Raises SteadyDancerError where the driver is too short, or nobody was found in it or in the reference.
+        """
+        from model.pose.alignment import align
+
+        track, size = self.driven(config.clip.frames, config.clip.fps), self.reference.shape[:2]
+        if self.same_source:
+            return track
+        if self.reference_pose is None:
+            raise SteadyDancerError("Nobody was found in the reference.", "Use a picture that shows one person.")
+        mode = "official" if config.pose.compat else "robust"
+        return align(track, self.driving_size, self.reference_pose, size, mode)
+
+    def fed_pose(self, config: Config) -> PoseTrack:
+        """The same at the moments of the driver's frames, as far as they were used; each keeps the pose fed last."""
+        fed = self.condition_pose(config)
+        index = self.time_map(config.clip.frames, config.clip.fps)
+        last = np.searchsorted(index, np.arange(index[-1] + 1), side="right") - 1
+        return PoseTrack(fed.keypoints[last], fed.scores[last])
 
 
 def write_pairs(path: Path, pairs: list[Pair]) -> None:
@@ -104,6 +125,7 @@ def write_pairs(path: Path, pairs: list[Pair]) -> None:
             "driving": p.driving,
             "prompt": p.prompt,
             "strata": json.dumps(p.strata, sort_keys=True),
+            "content": p.content,
         }
         for p in pairs
     ]
@@ -113,6 +135,4 @@ def write_pairs(path: Path, pairs: list[Pair]) -> None:
 def read_pairs(file) -> list[Pair]:
     """What :func:`write_pairs` wrote, from a path or an open file."""
     rows = pq.read_table(file).to_pylist()
-    return [
-        Pair(r["pair"], r["kind"], r["reference"], r["driving"], r["prompt"], json.loads(r["strata"])) for r in rows
-    ]
+    return [Pair(row.pop("pair"), strata=json.loads(row.pop("strata")), **row) for row in rows]

@@ -17,7 +17,7 @@ COLOURS = ("#8a8f98", "#3d8bd4", "#e08a1e", "#2ca58d", "#b565c4", "#d1495b")
 
 
 def draw_metrics(summary: Sequence[SummaryRow], models: Sequence[str]) -> str:
-    """One panel per metric: mean and standard error by model."""
+    """One panel per metric: mean and interval over driving videos by model."""
     metric_ids = list(dict.fromkeys(row.metric_id for row in summary))
     columns = min(len(metric_ids), 5)
     rows = -(-len(metric_ids) // columns)
@@ -31,7 +31,8 @@ def draw_metrics(summary: Sequence[SummaryRow], models: Sequence[str]) -> str:
                     axis.text(place, 0.5, "–", ha="center", transform=axis.get_xaxis_transform(), color=_INK)
                     continue
                 colour = COLOURS[place % len(COLOURS)]
-                axis.errorbar(place, row.mean, yerr=row.standard_error, fmt="o", ms=7, color=colour, capsize=3)
+                reach = None if row.low is None else [[row.mean - row.low], [row.high - row.mean]]
+                axis.errorbar(place, row.mean, yerr=reach, fmt="o", ms=7, color=colour, capsize=3)
             if metric.target is not None:
                 axis.axhline(metric.target, color=_INK, lw=0.8, ls=":")
             axis.set_xticks(range(len(models)), models, rotation=35, ha="right", fontsize=8)

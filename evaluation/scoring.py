@@ -1,22 +1,24 @@
-"""All metrics of one generated video: it is decoded once, and so is what it is held against."""
+"""Scores of all generated videos as tables, computed side by side, each backbone in an actor of its own."""
 
-import tempfile
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
-from evaluation.clips import Clip
-from evaluation.generation import VIDEO, preprocessed, read_inputs
-from evaluation.metrics.evidence import Estimator, Evidence
-from evaluation.metrics.metric import ERROR, Score
-from evaluation.metrics.registry import METRICS, select
-from evaluation.pairs import Pair
+from evaluation.backbones import actors
+from evaluation.backbones.registry import BACKBONES
+from evaluation.backbones.weights import WeightFiles
+from evaluation.benchmarks.benchmark import Benchmark, played
+from evaluation.features import Features
+from evaluation.metrics.evidence import NotComputable
+from evaluation.metrics.metric import ERROR, OK, Score
+from evaluation.metrics.registry import select
+from evaluation.metrics.sets.registry import select_sets
+from evaluation.set_scoring import score_sets
 from evaluation.tasks import Failure, run_tasks
-from infra.commits import Commit
-from infra.schema import Config, Pose
+from evaluation.video_scoring import Asked, EstimatorBuilder, pose_estimator, score_video
+from infra.schema import Config
 
 SCHEMA = pa.schema(
     [
@@ -25,89 +27,91 @@ SCHEMA = pa.schema(
         ("kind", pa.string()),
         ("metric", pa.string()),
         ("metric_id", pa.string()),
+        ("weights", pa.string()),
         ("value", pa.float64()),
         ("status", pa.string()),
         ("reason", pa.string()),
     ]
 )
-"""One row per model, pair and metric. ``value`` is null unless ``status`` is "ok"; then ``reason`` is null."""
+"""One row per model, pair and metric. ``value`` is null unless ``status`` is "ok"; then ``reason`` is null.
 
-EstimatorBuilder = Callable[[Pose], Estimator]
-
-
-def pose_estimator(config: Pose) -> Estimator:
-    """The default EstimatorBuilder: the config's own."""
-    from model.pose.estimator import build_estimator
-
-    return build_estimator(config)
-
-
-def score_video(
-    video: Path, config: Config, metrics: list[str], inputs: tuple, estimator: EstimatorBuilder
-) -> list[Score]:
-    """The scores of one mp4, in the order of ``metrics``. ``inputs``: dataset, pair, reference clip, driving clip.
-
-    Raises UnreadableVideo, or CorruptArtifact where the pair's clips are damaged.
-    """
-    from model.video import frames, probe
-
-    asked = select(metrics)
-    opened = read_inputs(*inputs)
-    evidence = Evidence(
-        generated=np.stack([image for _, image in frames(video)]),
-        fps=probe(video).fps,
-        reference=preprocessed(opened.reference, config.animate.area),
-        driving_frames=opened.driving_frames,
-        same_source=opened.same_source,
-        driving=opened.driving,
-        driving_fps=opened.driving_fps,
-        estimator=estimator(config.pose) if any("pose" in metric.needs for metric in asked) else None,
-    )
-    return [metric.score(evidence) for metric in asked]
+``weights``: id and SHA-256 of the backbones that the metric asked.
+"""
+CURVES = pa.schema(
+    [
+        ("model", pa.string()),
+        ("pair", pa.string()),
+        ("metric", pa.string()),
+        ("metric_id", pa.string()),
+        ("frame", pa.int32()),
+        ("value", pa.float64()),
+    ]
+)
+"""The course of a metric over a video, where it has one; null where a frame has no value."""
 
 
-def _score_unit(unit: Commit, config: Config, metrics: list[str], inputs: tuple, estimator: EstimatorBuilder):
-    with tempfile.NamedTemporaryFile(suffix=".mp4") as file, unit.open(VIDEO) as video:
-        file.write(video.read())
-        file.flush()
-        return score_video(Path(file.name), config, metrics, inputs, estimator)
+class Scored(NamedTuple):
+    """Tables of SCHEMA, CURVES and :data:`evaluation.set_scoring.SCHEMA`."""
+
+    scores: pa.Table
+    curves: pa.Table
+    sets: pa.Table
+
+
+def weights_of(backbones: Collection[str], weights: WeightFiles) -> str:
+    """Their ids with the hashes of their files; "" for none of them, "none" where one has no weights."""
+    try:
+        return " ".join(weights.id_of(BACKBONES[name]) for name in sorted(backbones))
+    except NotComputable:
+        return "none"
 
 
 def score_pairs(
     config: Config,
-    dataset: Commit,
-    pairs: list[Pair],
-    clips: dict[str, Clip],
-    generated: dict[tuple[str, str], Commit | Failure],
+    benchmark: Benchmark,
+    videos: Mapping[tuple[str, str], Path | Failure],
+    folder: Path,
     estimator: EstimatorBuilder = pose_estimator,
-) -> pa.Table:
-    """The scores of every (model label, pair id) of ``generated`` as a table of SCHEMA. Needs a Ray session.
+) -> Scored:
+    """The scores of every (model label, pair id) of ``videos``. Needs a Ray session.
 
-    What could not be generated, decoded or scored has rows of status "error" with the reason.
+    What could not be generated, decoded or scored has rows of status "error" with the reason. Under ``folder`` scores
+    and features are kept for later runs.
     """
-    metrics = list(dict.fromkeys(config.evaluate.metrics))
-    by_id = {pair.id: pair for pair in pairs}
-    calls = {
-        (model, pair): (
-            unit,
-            config,
-            metrics,
-            (dataset, by_id[pair], clips[by_id[pair].reference], clips[by_id[pair].driving]),
-            estimator,
-        )
-        for (model, pair), unit in generated.items()
-        if not isinstance(unit, Failure)
-    }
-    scored = run_tasks(_score_unit, calls, label="Scoring") if calls else {}
+    metrics, sets = select(config.evaluate.metrics), select_sets(config.evaluate.sets)
+    weights = WeightFiles(config.evaluate)
+    used = {metric.name: weights_of(metric.backbones, weights) for metric in metrics}
+    used_by_sets = {metric.name: weights_of({metric.backbone}, weights) for metric in sets}
+    ids = {metric.name: metric.identify(config.pose.estimator) for metric in metrics}
+    names = {name for metric in metrics for name in metric.backbones} | {metric.backbone for metric in sets}
+    asked = Asked(
+        config,
+        keys={name: f"{ids[name]} {used[name]}".strip() for name in ids},
+        set_keys={m.name: f"{m.name}@{m.version}/{m.preprocessing} {used_by_sets[m.name]}" for m in sets},
+        embedder=Features(folder / "features", weights, actors.start(names, weights)),
+        estimator=estimator,
+        folder=folder / "scores",
+    )
+    by_id, calls = {pair.id: pair for pair in benchmark.pairs}, {}
+    for (model, pair), video in videos.items():
+        if not isinstance(video, Failure):
+            theirs = config.evaluate.videos.get(model)
+            shown = played(benchmark, theirs and theirs.time_map)
+            calls[model, pair] = (video, by_id[pair], shown, asked, theirs is None)
+    scored = run_tasks(score_video, calls, label="Scoring") if calls else {}
     rows: list[dict[str, Any]] = []
-    for key, unit in generated.items():
-        outcome = unit if isinstance(unit, Failure) else scored[key]
+    curves: list[dict[str, Any]] = []
+    kept: dict[tuple[str, str], dict[str, Path]] = {}
+    for (model, pair), video in videos.items():
+        outcome = video if isinstance(video, Failure) else scored[model, pair]
+        scores, kept[model, pair] = ({}, {}) if isinstance(outcome, Failure) else outcome
         if isinstance(outcome, Failure):
-            outcome = [Score(None, ERROR, outcome.reason)] * len(metrics)
-        for name, score in zip(metrics, outcome, strict=True):
-            model, pair = key
-            identity = {"model": model, "pair": pair, "kind": by_id[pair].kind, "metric": name}
-            metric_id = METRICS[name].identify(config.pose.estimator)
+            scores = dict.fromkeys(ids, Score(None, ERROR, outcome.reason))
+        for name, score in scores.items():
+            about = {"model": model, "pair": pair, "metric": name, "metric_id": ids[name]}
             answer = {"value": score.value, "status": score.status, "reason": score.reason}
-            rows.append({**identity, "metric_id": metric_id, **answer})
-    return pa.Table.from_pylist(rows, SCHEMA)
+            rows.append({**about, "kind": by_id[pair].kind, "weights": used[name], **answer})
+            if score.status == OK and score.curve is not None:
+                curves += [{**about, "frame": frame, "value": value} for frame, value in enumerate(score.curve)]
+    of_sets = score_sets(kept, {pair.id: pair.kind for pair in benchmark.pairs}, used_by_sets)
+    return Scored(pa.Table.from_pylist(rows, SCHEMA), pa.Table.from_pylist(curves, CURVES), of_sets)

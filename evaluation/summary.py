@@ -1,21 +1,19 @@
-"""Means of scores per model and metric, each with its number of pairs, and differences on common pairs."""
+"""Means of scores per model and metric, and differences on common pairs, with intervals over driving videos."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from evaluation.metrics.metric import ERROR, OK, Metric
 from evaluation.metrics.registry import METRICS
+from evaluation.pairs import Pair
+from evaluation.statistics.clusters import Estimate, by_id, estimate
+from evaluation.statistics.paired import PairedDifference, corrected, paired_difference
 
 ARROWS = {"higher": "↑", "lower": "↓", "target": "→"}
-STANDARD_ERROR_NOTE = (
-    "± is the standard error over pairs (standard deviation / √n), which takes the pairs as independent. "
-    "With few pairs, or several by one driver, it is too small."
+INTERVAL_NOTE = (
+    "[low, high] is a 95 % t-interval over driving videos: each counts the same, and pairs of one driver are not "
+    "independent. With one driver there is none."
 )
 
 
@@ -23,7 +21,9 @@ STANDARD_ERROR_NOTE = (
 class SummaryRow:
     """``mean`` over the ``n`` of ``asked`` pairs that have a value; ``difference`` to ``against`` over ``n_common``.
 
-    What cannot be said is None: a mean of no values, a standard error of fewer than two.
+    Means and bounds are of :class:`evaluation.statistics.clusters.Estimate`, the rest of
+    :class:`evaluation.statistics.paired.PairedDifference`; ``p_holm`` is over the metrics asked of the model.
+    What cannot be said is None: a mean of no values, an interval over one driving video.
     """
 
     model: str
@@ -31,13 +31,22 @@ class SummaryRow:
     metric_id: str
     direction: str
     mean: float | None
-    standard_error: float | None
+    low: float | None
+    high: float | None
     n: int
+    n_clusters: int
     asked: int
     against: str | None
     difference: float | None
-    difference_error: float | None
+    difference_low: float | None
+    difference_high: float | None
+    two_way_low: float | None
+    two_way_high: float | None
     n_common: int
+    n_common_clusters: int
+    p: float | None
+    p_holm: float | None
+    mde: float | None
 
 
 def arrow(metric: Metric) -> str:
@@ -51,13 +60,18 @@ def stage_before(models: Sequence[str]) -> dict[str, str]:
 
 
 def summarise(
-    scores: Sequence[Mapping[str, Any]], models: Sequence[str], against: Mapping[str, str] | None = None
+    scores: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Pair],
+    models: Sequence[str],
+    against: Mapping[str, str] | None = None,
 ) -> list[SummaryRow]:
     """One row per metric id and model, from rows of :data:`evaluation.scoring.SCHEMA`; the order of rows is irrelevant.
 
-    ``against`` says with which model each is compared; by default with the one before it in ``models``.
+    ``pairs`` has every pair of the rows. ``against`` says with which model each is compared; by default with the one
+    before it in ``models``.
     """
     against = stage_before(models) if against is None else against
+    pair_of = by_id(pairs)
     values: dict[tuple[str, str], dict[str, float]] = {}
     asked: dict[tuple[str, str], int] = {}
     names: dict[str, str] = {}
@@ -67,38 +81,67 @@ def summarise(
         asked[key] = asked.get(key, 0) + 1
         if row["status"] == OK:
             values.setdefault(key, {})[row["pair"]] = row["value"]
-    rows = []
-    for metric_id in sorted(names, key=lambda i: (list(METRICS).index(names[i]), i)):
-        for model in models:
-            mine = values.get((metric_id, model), {})
-            other = values.get((metric_id, against.get(model)), {})
-            common = sorted(mine.keys() & other.keys())
-            mean, error = _mean_and_error([mine[pair] for pair in sorted(mine)])
-            difference, difference_error = _mean_and_error([mine[pair] - other[pair] for pair in common])
-            rows.append(
-                SummaryRow(
-                    model=model,
-                    metric=names[metric_id],
-                    metric_id=metric_id,
-                    direction=METRICS[names[metric_id]].direction,
-                    mean=mean,
-                    standard_error=error,
-                    n=len(mine),
-                    asked=asked.get((metric_id, model), 0),
-                    against=against.get(model),
-                    difference=difference,
-                    difference_error=difference_error,
-                    n_common=len(common),
-                )
+
+    differences: dict[tuple[str, str], PairedDifference] = {}
+    for model in models:
+        by_metric = {
+            metric_id: paired_difference(
+                values.get((metric_id, model), {}), values.get((metric_id, against.get(model)), {}), pair_of
             )
-    return rows
+            for metric_id in names
+            if (metric_id, model) in asked
+        }
+        differences |= {(metric_id, model): found for metric_id, found in corrected(by_metric).items()}
+
+    nothing = paired_difference({}, {}, {})
+    return [
+        _row(
+            METRICS[names[metric_id]],
+            metric_id,
+            model,
+            asked=asked.get((metric_id, model), 0),
+            mean=estimate(values.get((metric_id, model), {}), pair_of),
+            against=against.get(model),
+            difference=differences.get((metric_id, model), nothing),
+        )
+        for metric_id in sorted(names, key=lambda i: (list(METRICS).index(names[i]), i))
+        for model in models
+    ]
 
 
-def _mean_and_error(values: list[float]) -> tuple[float | None, float | None]:
-    if not values:
-        return None, None
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return float(np.mean(values)), error
+def _row(
+    metric: Metric,
+    metric_id: str,
+    model: str,
+    *,
+    asked: int,
+    mean: Estimate,
+    against: str | None,
+    difference: PairedDifference,
+) -> SummaryRow:
+    return SummaryRow(
+        model=model,
+        metric=metric.name,
+        metric_id=metric_id,
+        direction=metric.direction,
+        mean=mean.mean,
+        low=mean.low,
+        high=mean.high,
+        n=mean.n,
+        n_clusters=mean.n_clusters,
+        asked=asked,
+        against=against,
+        difference=difference.mean,
+        difference_low=difference.low,
+        difference_high=difference.high,
+        two_way_low=difference.two_way_low,
+        two_way_high=difference.two_way_high,
+        n_common=difference.n,
+        n_common_clusters=difference.n_clusters,
+        p=difference.p,
+        p_holm=difference.p_holm,
+        mde=difference.mde,
+    )
 
 
 def best_models(summary: Sequence[SummaryRow]) -> dict[str, set[str]]:
@@ -117,44 +160,3 @@ def failures(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line per generated video that has no scores because something broke."""
     broken = {(row["model"], row["pair"], row["reason"]) for row in scores if row["status"] == ERROR}
     return [f"{model} {pair}: {reason}" for model, pair, reason in sorted(broken)]
-
-
-def print_means(console: Console, summary: Sequence[SummaryRow], title: str) -> None:
-    """Models by metrics: mean, standard error and number of pairs; the best of each metric in green."""
-    best = best_models(summary)
-
-    def cell(row: SummaryRow) -> str:
-        if row.mean is None:
-            return "[dim]n/a\nn=0[/]"
-        mean = f"{row.mean:.4g}"
-        return _cell(
-            f"[bold green]{mean}[/]" if row.model in best.get(row.metric_id, ()) else mean, row.standard_error, row.n
-        )
-
-    _print(console, summary, title, cell)
-
-
-def print_differences(console: Console, summary: Sequence[SummaryRow], title: str) -> None:
-    """Models by metrics: mean difference to the model each is held against, on their common pairs."""
-
-    def cell(row: SummaryRow) -> str:
-        if row.difference is None:
-            return "[dim]n/a\nn=0[/]"
-        return _cell(f"{row.difference:+.3g}", row.difference_error, row.n_common)
-
-    compared = [row for row in summary if row.against is not None]
-    _print(console, compared, title, cell)
-
-
-def _cell(value: str, error: float | None, n: int) -> str:
-    return f"{value}\n[dim]{f'±{error:.2g} ' if error is not None else ''}n={n}[/]"
-
-
-def _print(console: Console, rows: Sequence[SummaryRow], title: str, cell: Callable[[SummaryRow], str]) -> None:
-    table = Table(title=title, title_justify="left", caption=STANDARD_ERROR_NOTE, caption_justify="left")
-    table.add_column("model")
-    for row in {row.metric_id: row for row in rows}.values():
-        table.add_column(f"{row.metric.replace('_', ' ')} {arrow(METRICS[row.metric])}", justify="right")
-    for model in dict.fromkeys(row.model for row in rows):
-        table.add_row(escape(model), *(cell(row) for row in rows if row.model == model))
-    console.print(table)

@@ -114,6 +114,8 @@ def identity(value: Any) -> Any:
     if isinstance(value, BaseModel):
         kept = {n: identity(getattr(value, n)) for n in type(value).model_fields if not _operational(value, n)}
         return {n: v for n, v in kept.items() if v != {}}
+    if isinstance(value, dict):
+        return {key: identity(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [identity(v) for v in value]
     return value

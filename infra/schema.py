@@ -5,6 +5,7 @@ Sections are named after the room that reads them. A step's identity is the hash
 out, and stay outside every hash.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -301,17 +302,68 @@ class Animate(Section):
     )
 
 
+class Mini(Section):
+    """The embedded benchmark of rendered dancers."""
+
+    drivers: Positive = Field(6, description="driving videos, the unit of the statistics")
+    references: int = Field(2, ge=0, description="people that each of them animates")
+    same_source: int = Field(2, ge=0, description="drivers that animate themselves too")
+    fps: float = Field(24.0, gt=0, description="of the driving videos")
+    short_side: int = Field(192, ge=64, description="pixels")
+
+    @model_validator(mode="after")
+    def _something_to_render(self):
+        if self.references + self.same_source == 0:
+            raise ValueError("references and same_source are both 0: there would be no pair")
+        return self
+
+
+class Videos(Section):
+    """Videos made elsewhere: `<pair>.mp4`, or `<pair>-<seed>.mp4`."""
+
+    folder: str
+    time_map: Literal["time", "index"] | None = Field(
+        None, description="how drivers were played: by the second, or frame by frame; none: as the benchmark says"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_folder_alone(cls, data: Any) -> Any:
+        return {"folder": data} if isinstance(data, str) else data
+
+
 class Evaluate(Section):
-    same_source: int = Field(2, ge=0, description="pairs whose reference and driving come from one clip")
+    benchmark: str = Field(
+        "dataset", description="dataset: pairs of its clips; mini: rendered dancers; else a folder with benchmark.yaml"
+    )
+    mini: Mini = Mini()
+    models: list[Literal["untrained", "stage1", "stage2", "stage3"]] = Field(
+        default=["untrained", "stage1", "stage2", "stage3"], description="which of them make videos"
+    )
+    videos: dict[str, Videos] = Field(default={}, description="made elsewhere: a name, and the folder of its mp4s")
+    same_source: int = Field(2, ge=0, description="pairs whose reference and driving come from one clip of the dataset")
     different_source: int = Field(2, ge=0)
     metrics: list[str] = Field(
         default=["psnr", "ssim", "first_frame_psnr", "temporal_flickering", "motion_energy_ratio"], min_length=1
     )
+    sets: list[str] = Field(default=[], description="metrics of a model's videos together, such as kid and fid")
+    weights: dict[str, str] = Field(
+        default={}, description="of backbones: local file, or owner/name/file@REVISION of the hub"
+    )
+    weights_sha256: dict[str, str] = Field(default={}, description="refuse any other file")
 
     @model_validator(mode="after")
     def _something_to_score(self):
-        if self.same_source + self.different_source == 0:
+        if self.benchmark == "dataset" and self.same_source + self.different_source == 0:
             raise ValueError("same_source and different_source are both 0: no pair would be scored")
+        if not self.models and not self.videos:
+            raise ValueError("models and videos are both empty: there would be nothing to score")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("models names one of them twice")
+        if taken := sorted({"untrained", "stage1", "stage2", "stage3"} & set(self.videos)):
+            raise ValueError(f"videos: {taken[0]!r} is the name of a model; use another")
+        if wrong := [name for name in self.videos if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)]:
+            raise ValueError(f"videos: {wrong[0]!r} is no name; letters, digits, dots, dashes and underscores are")
         return self
 
 

@@ -8,11 +8,21 @@ from evaluation.metrics.metric import Metric
 LOSSLESS_DB = 100.0
 
 
+def mean_squared_error(image: np.ndarray, truth: np.ndarray) -> float:
+    """Of two uint8 pictures of one shape, in squared grey levels."""
+    # float64 before the difference: in uint8 it would wrap around and flatter the score
+    return float(np.mean((image.astype(np.float64) - truth.astype(np.float64)) ** 2))
+
+
+def peak_ratio(error: float) -> float:
+    """10 log10(255² / error), in dB; ``error`` is above 0."""
+    return float(10 * np.log10(255.0**2 / error))
+
+
 def frame_psnr(image: np.ndarray, truth: np.ndarray) -> float:
     """10 log10(255² / MSE) of two uint8 pictures of one shape, in dB; at most 100, which equal pictures have."""
-    # float64 before the difference: in uint8 it would wrap around and flatter the score
-    error = np.mean((image.astype(np.float64) - truth.astype(np.float64)) ** 2)
-    return LOSSLESS_DB if error == 0 else min(LOSSLESS_DB, float(10 * np.log10(255.0**2 / error)))
+    error = mean_squared_error(image, truth)
+    return LOSSLESS_DB if error == 0 else min(LOSSLESS_DB, peak_ratio(error))
 
 
 def _compute(evidence: Evidence) -> float:

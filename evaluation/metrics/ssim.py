@@ -10,20 +10,27 @@ WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
-def frame_ssim(image: np.ndarray, truth: np.ndarray) -> float:
-    """Mean SSIM of two (H, W, 3) uint8 pictures of at least 11 x 11: Gaussian window, no padding."""
+def ssim_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """SSIM about every pixel and channel of two (H, W, 3) uint8 pictures, (H, W, 3) float64.
+
+    Windows that reach over the edge see zeros there.
+    """
     x, y = image.astype(np.float64), truth.astype(np.float64)
-    edge = WINDOW // 2
 
     def local_mean(values: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(values, (WINDOW, WINDOW), SIGMA)[edge:-edge, edge:-edge]
+        return cv2.GaussianBlur(values, (WINDOW, WINDOW), SIGMA, borderType=cv2.BORDER_CONSTANT)
 
     mean_x, mean_y = local_mean(x), local_mean(y)
     variance_x, variance_y = local_mean(x * x) - mean_x**2, local_mean(y * y) - mean_y**2
     covariance = local_mean(x * y) - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
-    structure = (2 * covariance + C2) / (variance_x + variance_y + C2)
-    return float(np.mean(luminance * structure))
+    return luminance * (2 * covariance + C2) / (variance_x + variance_y + C2)
+
+
+def frame_ssim(image: np.ndarray, truth: np.ndarray) -> float:
+    """Mean SSIM of two (H, W, 3) uint8 pictures of at least 11 x 11: Gaussian window, no padding."""
+    edge = WINDOW // 2
+    return float(ssim_map(image, truth)[edge:-edge, edge:-edge].mean())
 
 
 def _compute(evidence: Evidence) -> float:

@@ -3,15 +3,15 @@
 import numpy as np
 
 from evaluation.metrics.evidence import Evidence, NotComputable
-from evaluation.metrics.metric import Metric
+from evaluation.metrics.metric import Measured, Metric
 
 
-def _compute(evidence: Evidence) -> float:
+def _compute(evidence: Evidence) -> Measured:
     video = evidence.generated
     if len(video) < 2:
         raise NotComputable("a video of one frame has no change over time")
     steps = [np.abs(a.astype(np.int16) - b).mean() for a, b in zip(video[:-1], video[1:], strict=True)]
-    return (255.0 - float(np.mean(steps))) / 255.0
+    return Measured((255.0 - float(np.mean(steps))) / 255.0, (255.0 - np.array([np.nan, *steps])) / 255.0)
 
 
 TEMPORAL_FLICKERING = Metric(

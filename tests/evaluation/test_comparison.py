@@ -1,20 +1,16 @@
 """Summaries and comparisons of written evaluations."""
 
-import base64
-import re
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation import page
 from evaluation.compare import compare_runs, write_comparison
 from evaluation.comparison import held_together
 from evaluation.metrics.registry import METRICS
 from evaluation.pairs import Pair, write_pairs
 from evaluation.scoring import SCHEMA
-from evaluation.summary import best_models, summarise
+from evaluation.summary import SummaryRow, best_models, summarise
 from infra import commits
 from infra.errors import SteadyDancerError, UsageError
 from model import video
@@ -52,6 +48,11 @@ def write_evaluation(folder, values: dict[str, dict[str, float | None]], metric=
     return commits.read(folder)
 
 
+def summary_of(scores, models):
+    """Each pair driven by a video of its own."""
+    return summarise(scores, [Pair(p, "same_source", p, p, "", {}) for p in {r["pair"] for r in scores}], models)
+
+
 def by_model(rows, metric="psnr"):
     return {r.model: r for r in rows if r.metric == metric}
 
@@ -59,10 +60,30 @@ def by_model(rows, metric="psnr"):
 def test_means_and_differences_are_over_what_was_computed():
     scores = [row("a", "p1", value=10.0), row("a", "p2", value=14.0), row("a", "p3")]
     scores += [row("b", "p1", value=11.0), row("b", "p2"), row("b", "p3", value=40.0)]
-    a, b = (by_model(summarise(scores, ["a", "b"]))[m] for m in "ab")
-    assert (a.mean, a.standard_error, a.n, a.asked) == (12.0, pytest.approx(2.0), 2, 3)
-    assert (a.against, a.difference, a.n_common) == (None, None, 0)
-    assert (b.against, b.difference, b.difference_error, b.n_common) == ("a", 1.0, None, 1)
+    a, b = (by_model(summary_of(scores, ["a", "b"]))[m] for m in "ab")
+    assert (a.mean, a.n, a.n_clusters, a.asked) == (12.0, 2, 2, 3)
+    half = 12.706204736432095 * 2.0  # t(0.975, 1) times the error of 10 and 14
+    assert (a.low, a.high) == (pytest.approx(12 - half), pytest.approx(12 + half))
+    assert (a.against, a.difference, a.n_common, a.p_holm) == (None, None, 0, None)
+    assert (b.against, b.difference, b.difference_low, b.n_common, b.p, b.mde) == ("a", 1.0, None, 1, None, None)
+
+
+def test_pairs_of_one_driver_are_one_observation_and_p_are_corrected_over_the_metrics_asked_for():
+    generator = np.random.default_rng(0)
+    pairs = [Pair(f"p{i}", "different_source", f"r{i % 4}", f"d{i // 4}", "", {}) for i in range(48)]
+    noise = generator.normal(size=12)
+    gain = {"psnr": 3.0, "ssim": 0.0, "temporal_flickering": None}
+    scores = [
+        row(m, p.id, metric, None if by is None else noise[int(p.driving[1:])] * (m == "b") + by * (m == "b"))
+        for m in "ab" for metric, by in gain.items() for p in pairs
+    ]  # fmt: skip
+    found = {r.metric: r for r in summarise(scores, pairs, ["a", "b"]) if r.model == "b"}
+    assert (found["psnr"].n_common, found["psnr"].n_common_clusters) == (48, 12)
+    half = 2.200985160091639 * np.std(noise, ddof=1) / np.sqrt(12)
+    assert found["psnr"].difference_high - found["psnr"].difference == pytest.approx(half)
+    assert found["psnr"].two_way_low < found["psnr"].difference < found["psnr"].two_way_high
+    assert (found["psnr"].p, found["psnr"].p_holm) == (2 / 4096, 3 * 2 / 4096)  # three were asked for
+    assert found["ssim"].p_holm > 0.05 and found["temporal_flickering"].p_holm is None
 
 
 def test_the_summary_does_not_depend_on_the_order_of_rows():
@@ -70,21 +91,23 @@ def test_the_summary_does_not_depend_on_the_order_of_rows():
     scores = [row(m, f"p{i}", metric, float(v)) for m in "abc" for metric in ("psnr", "ssim") for i, v in
               enumerate(generator.normal(size=7))]  # fmt: skip
     shuffled = [scores[i] for i in generator.permutation(len(scores))]
-    assert summarise(scores, list("abc")) == summarise(shuffled, list("abc"))
+    assert summary_of(scores, list("abc")) == summary_of(shuffled, list("abc"))
 
 
 def test_renaming_pairs_changes_no_mean():
     scores = [row(m, f"p{i}", value=float(3 * i + (m == "b"))) for m in "ab" for i in range(5)]
     renamed = [{**r, "pair": r["pair"].replace("p", "z")} for r in scores]
-    assert summarise(scores, ["a", "b"]) == summarise(renamed, ["a", "b"])
+    assert [(r.mean, r.low, r.difference_high, r.p) for r in summary_of(scores, ["a", "b"])] == [
+        (r.mean, r.low, r.difference_high, r.p) for r in summary_of(renamed, ["a", "b"])
+    ]
 
 
 def test_best_follows_the_metric_and_wants_equal_numbers_of_values():
     name = "motion_energy_ratio"
     scores = [row(m, p, name, v) for m, v in (("a", 0.4), ("b", 1.2), ("c", 1.9)) for p in ("p1", "p2")]
-    assert set().union(*best_models(summarise(scores, list("abc"))).values()) == {"b"}
+    assert set().union(*best_models(summary_of(scores, list("abc"))).values()) == {"b"}
     scores += [row("d", "p1", name, 1.0), row("d", "p2", name)]
-    assert set().union(*best_models(summarise(scores, list("abcd"))).values()) == {"b"}
+    assert set().union(*best_models(summary_of(scores, list("abcd"))).values()) == {"b"}
 
 
 def test_runs_are_compared_on_their_common_pairs_and_it_is_said(tmp_path, capsys):
@@ -98,6 +121,8 @@ def test_runs_are_compared_on_their_common_pairs_and_it_is_said(tmp_path, capsys
     assert (rows["two/stage3"].against, rows["two/stage3"].difference) == ("one/stage3", 2.0)
     assert rows["two/stage4"].against is None
     assert compare_runs([one, two], tmp_path / "out").is_file()
+    table = pq.read_table(tmp_path / "out" / "table.parquet").to_pylist()
+    assert [SummaryRow(**found) for found in table] == comparison.summary
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "DIFFERENT PAIR SETS: compared on the 2 pairs all runs share (one has 3, two has 2)" in shown
     assert "Difference to one" in shown and "+2" in shown
@@ -122,21 +147,6 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         held_together([one, one])
     with pytest.raises(UsageError):
         held_together([])
-
-
-def test_the_page_escapes_text_and_embeds_a_smaller_copy_of_large_videos(tmp_path, monkeypatch):
-    frames = np.random.default_rng(0).integers(0, 256, (4, 480, 640, 3), dtype=np.uint8)
-    commit = write_evaluation(tmp_path / "e", {"s": {"p1": 10.0}}, videos=[("s", "p1", frames)])
-    sizes = {}
-    for name, limit in (("whole", 10**9), ("small", 1000)):
-        monkeypatch.setattr(page, "LARGEST_BYTES", limit)
-        text = write_comparison(held_together([commit]), tmp_path / name).read_text()
-        assert "<i>p1</i>" not in text and "&lt;i&gt;p1&lt;/i&gt;" in text
-        (tmp_path / "v.mp4").write_bytes(base64.b64decode(re.search(r"data:video/mp4;base64,([^\"]+)", text)[1]))
-        sizes[name] = video.probe(tmp_path / "v.mp4")
-    assert (sizes["whole"].width, sizes["whole"].height) == (640, 480)
-    assert min(sizes["small"].width, sizes["small"].height) == page.PREVIEW_SHORT_SIDE
-    assert sizes["small"].declared_frames == 4
 
 
 def test_a_checkpoint_that_is_gone_costs_its_loss_curve_only(tmp_path):

@@ -16,6 +16,7 @@ from evaluation.compare import compare
 from evaluation.comparison import held_together
 from evaluation.evaluate import evaluate
 from evaluation.generation import preprocessed
+from evaluation.tables import with_interval
 from infra import commits
 from infra.config import load
 from infra.errors import SteadyDancerError
@@ -172,7 +173,7 @@ def test_evaluation_then_comparison(workspace, capsys):
         assert video.probe(evaluation.path / f"videos/stage2/{pair}.mp4").fps == FPS
     assert not list(workspace.folder.glob(".*draft*"))
     evaluating.show(evaluation, Console(width=200))
-    assert f"{means['stage3']:.4g}" in capsys.readouterr().out
+    means_shown = capsys.readouterr().out
 
     run = Recorder()
     comparison = compare(CONFIG, workspace, run)
@@ -184,14 +185,18 @@ def test_evaluation_then_comparison(workspace, capsys):
         )
         assert (row["n"], row["asked"], row["n_common"], row["against"]) == (2, 3, 2, before)
         assert row["mean"] == pytest.approx(mine.mean())
-        assert row["standard_error"] == pytest.approx(abs(mine[0] - mine[1]) / 2)  # sd/sqrt(2) of two values
+        half = 12.706204736432095 * abs(mine[0] - mine[1]) / 2  # t(0.975, 1) times sd/sqrt(2) of two values
+        assert (row["low"], row["high"]) == (pytest.approx(row["mean"] - half), pytest.approx(row["mean"] + half))
+        assert with_interval(row["mean"], row["low"], row["high"])[0] in means_shown
         assert row["difference"] == pytest.approx((mine - other).mean())
     assert table["untrained", "psnr"]["difference"] is None
     assert {"comparison.html", "plots/metrics.svg", "plots/losses.svg"} <= comparison.files.keys()
     assert "comparison.html" in run.artifacts
     comparing.show(comparison, Console(width=200))
     shown = capsys.readouterr().out
-    assert f"{table['stage3', 'psnr']['difference']:+.3g}" in shown and "comparison.html" in shown
+    change = table["stage3", "psnr"]
+    change_text, _ = with_interval(*(change[f"difference{end}"] for end in ("", "_low", "_high")), signed=True)
+    assert change_text in shown and "comparison.html" in shown
     page = (comparison.path / "comparison.html").read_text()
     assert page.count("data:video/mp4;base64,") == 3 * (2 + 4) and page.count("data:image/png;base64,") == 3
     assert not re.search(r'(?:src|href)="(?!data:|#)|url\((?!#)|https?://(?!www\.w3\.org/)', page)
@@ -254,7 +259,7 @@ def test_a_damaged_unit_is_made_again_and_nothing_scored_is_an_error(workspace):
 
 
 def test_missing_parents_are_named(tmp_path):
-    with pytest.raises(SteadyDancerError, match="dataset"):
+    with pytest.raises(SteadyDancerError, match="stage1"):
         evaluate(CONFIG, Workspace(tmp_path), Recorder())
     with pytest.raises(SteadyDancerError, match="evaluation"):
         compare(CONFIG, Workspace(tmp_path), Recorder())

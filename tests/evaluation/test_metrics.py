@@ -9,11 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.metrics.evidence import Evidence
-from evaluation.metrics.motion_energy_ratio import BONES, MOTION_ENERGY_RATIO
 from evaluation.metrics.registry import METRICS, select
 from evaluation.metrics.ssim import frame_ssim
 from infra.errors import UsageError
-from model.pose.tracks import PoseTrack
 
 FPS = 16.0
 
@@ -129,83 +127,6 @@ def test_truth_is_taken_at_the_same_moment_of_another_frame_rate():
     assert METRICS["psnr"].score(evidence).value == 100
 
 
-def dancer(frames=33, amplitude=1.0, scale=1.0, shift=0.0, lag=0) -> PoseTrack:
-    """Arms and legs swing about shoulders and hips; bone directions are known functions of time."""
-    keypoints = np.zeros((frames, 133, 2))
-    time = (np.arange(frames) - lag) / FPS
-    swing = amplitude * np.sin(2 * np.pi * 0.75 * time)
-    for side, sign in ((0, 1), (1, -1)):
-        shoulder, hip = np.array([50 + 20 * sign, 60.0]), np.array([50 + 12 * sign, 120.0])
-        keypoints[:, 5 + side], keypoints[:, 11 + side] = shoulder, hip
-        for root, chain, length in ((shoulder, (7, 9), 30), (hip, (13, 15), 40)):
-            place = np.broadcast_to(root, (frames, 2))
-            for number, joint in enumerate(chain, 1):
-                angle = np.pi / 2 + sign * swing * number / 2
-                place = place + length * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-                keypoints[:, joint + side] = place
-    scores = np.zeros((frames, 133), np.float32)
-    scores[:, :17] = 1
-    return PoseTrack((keypoints * scale + shift).astype(np.float32), scores)
-
-
-class Finds:
-    def __init__(self, *tracks: PoseTrack):
-        self.tracks = list(tracks)
-
-    def estimate(self, frames):
-        return self.tracks
-
-
-def energy_ratio(made: PoseTrack, driving: PoseTrack) -> float:
-    video = flat(*[0] * len(made))
-    return value("motion_energy_ratio", video, driving=driving, estimator=Finds(made))
-
-
-def test_motion_energy_follows_the_amplitude():
-    driving = dancer()
-    assert energy_ratio(driving, driving) == pytest.approx(1, abs=1e-12)
-    assert energy_ratio(dancer(amplitude=0.5), driving) == pytest.approx(0.5, abs=0.01)
-    assert energy_ratio(dancer(amplitude=0), driving) == pytest.approx(0, abs=1e-6)
-
-
-def test_motion_energy_is_that_of_the_body_not_of_its_size_or_place():
-    driving = dancer()
-    assert energy_ratio(dancer(scale=0.4, shift=33), driving) == pytest.approx(1, abs=1e-4)
-    assert energy_ratio(dancer(lag=-2), driving) == pytest.approx(1, abs=0.1)
-
-
-def test_motion_energy_takes_the_first_of_several_people():
-    video = flat(*[0] * 33)
-    found = Finds(dancer(amplitude=0.5), dancer())
-    assert value("motion_energy_ratio", video, driving=dancer(), estimator=found) == pytest.approx(0.5, abs=0.01)
-
-
-def test_motion_energy_says_why_it_has_no_value():
-    video, driving = flat(*[0] * 33), dancer()
-    assert "nobody" in reason("motion_energy_ratio", video, driving=driving, estimator=Finds())
-    assert "hardly moves" in reason("motion_energy_ratio", video, driving=dancer(amplitude=0), estimator=Finds(driving))
-    assert "no pose estimator" in reason("motion_energy_ratio", video, driving=driving)
-    assert "no driving pose" in reason("motion_energy_ratio", video, estimator=Finds(driving))
-    unseen = PoseTrack(driving.keypoints, np.where(np.arange(133) < 9, driving.scores, 0).astype(np.float32))
-    assert "can be seen" in reason("motion_energy_ratio", video, driving=driving, estimator=Finds(unseen))
-    assert "no bone" in reason(
-        "motion_energy_ratio", video, driving=PoseTrack(driving.keypoints, 0 * driving.scores), estimator=Finds(driving)
-    )
-
-
-def test_a_bone_unseen_for_a_moment_neither_adds_nor_removes_motion():
-    driving = dancer()
-    scores = driving.scores.copy()
-    scores[10:13, 9] = 0
-    keypoints = driving.keypoints.copy()
-    keypoints[10:13, 9] = 1000  # what an estimator may say of a joint it does not see
-    assert energy_ratio(PoseTrack(keypoints, scores), driving) == pytest.approx(1, abs=0.02)
-
-
-def test_bones_are_twelve_and_their_own():
-    assert len({tuple(sorted(bone)) for bone in BONES.tolist()}) == 12
-
-
 def test_missing_needs_are_reasons_not_defaults():
     assert "no ground truth" in reason("psnr", noise())
     assert "no ground truth" in reason("ssim", noise())
@@ -222,7 +143,8 @@ def test_every_metric_tells_what_it_is():
         assert metric.identify("mediapipe").startswith(f"{name}@{metric.version}/")
         assert metric.definition and metric.source and metric.range[0] < metric.range[1]
         assert (metric.direction == "target") == (metric.target is not None)
-    assert MOTION_ENERGY_RATIO.identify("dwpose") != MOTION_ENERGY_RATIO.identify("mediapipe")
+    posed = METRICS["motion_energy_ratio"]
+    assert posed.identify("dwpose") != posed.identify("mediapipe")
     assert METRICS["psnr"].identify("dwpose") == METRICS["psnr"].identify("mediapipe")
 
 

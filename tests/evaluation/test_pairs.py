@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation.benchmarks.dataset import choose_pairs
 from evaluation.clips import Clip
-from evaluation.pairs import choose_pairs, read_pairs, write_pairs
+from evaluation.pairs import read_pairs, write_pairs
 from infra.errors import SteadyDancerError
 
 

@@ -12,8 +12,8 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_every_command_of_the_table_exists_and_every_command_is_in_the_table():
-    named = set(re.findall(r"`([a-z]+)", "".join(re.findall(r"^\| (`[^|]*)\|", README, re.MULTILINE))))
-    commands = {command.callback.__name__ for command in steadydancer.app.registered_commands}
+    named = set(re.findall(r"`([a-z-]+)", "".join(re.findall(r"^\| (`[^|]*)\|", README, re.MULTILINE))))
+    commands = {command.name or command.callback.__name__ for command in steadydancer.app.registered_commands}
     assert commands <= named
 
 

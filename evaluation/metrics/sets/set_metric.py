@@ -1,0 +1,119 @@
+"""What a set metric is: one number for a model's videos together, which no mean over its videos gives."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from evaluation.metrics.evidence import Evidence, NotComputable
+from evaluation.metrics.metric import NOT_COMPUTABLE, OK
+
+Rows = tuple[np.ndarray, np.ndarray]
+"""One video's features: those of what is real (k, d), those of what was generated (l, d)."""
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """``value`` is None unless ``status`` is "ok"; ``reason`` is None if it is.
+
+    ``videos`` were measured, by ``n_real`` and ``n_generated`` rows of features. ``standard_error`` takes the videos as
+    independent, and is None where the metric has none.
+    """
+
+    value: float | None
+    standard_error: float | None
+    status: Literal["ok", "not_computable"]
+    reason: str | None
+    videos: int
+    n_real: int
+    n_generated: int
+
+
+@dataclass(frozen=True)
+class SetMetric:
+    """``rows`` takes one video's features from its evidence; ``distance`` compares all real with all generated ones.
+
+    ``standard_error`` gets the rows video by video. Under ``minimum`` rows on either side there is no value, unless
+    forced. ``facts`` are what the value depends on beside the definition, see :meth:`identify`.
+    """
+
+    name: str
+    version: int
+    preprocessing: str
+    definition: str
+    source: str
+    range: tuple[float, float]
+    unit: str
+    direction: Literal["higher", "lower"]
+    backbone: str
+    rows: Callable[[Evidence], Rows]
+    distance: Callable[[np.ndarray, np.ndarray], float]
+    standard_error: Callable[[Sequence[Rows]], float] | None = None
+    minimum: int = 2
+    facts: frozenset[Literal["n", "fps", "size"]] = frozenset()
+
+    def identify(self, score: SetScore, fps: Collection[float], sizes: Collection[tuple[int, int]]) -> str:
+        """``name@version/preprocessing`` and its ``facts``; two values are comparable only under the same id.
+
+        ``fps`` and ``sizes`` (height, width) are those of the generated videos.
+        """
+        known = {
+            "n": f"n{score.n_real}x{score.n_generated}",
+            "fps": _one({f"{rate:g}" for rate in fps}) + "fps",
+            "size": _one({f"{height}x{width}" for height, width in sizes}),
+        }
+        return "-".join([f"{self.name}@{self.version}/{self.preprocessing}", *(known[f] for f in sorted(self.facts))])
+
+    def compute(self, videos: Sequence[Rows], *, force: bool = False) -> SetScore:
+        """The value over videos, each given by its ``rows``, or why there is none.
+
+        ``force``: with fewer rows than the definition asks for, as long as two are there. Raises ValueError for rows
+        that are not (k, d) of one d, k at least 1.
+        """
+        shapes = {part.shape for rows in videos for part in rows}
+        if any(len(shape) != 2 or not shape[0] for shape in shapes) or len({shape[1] for shape in shapes}) > 1:
+            raise ValueError(f"{self.name}: features must be (rows, d) of one d, not {sorted(shapes)}")
+        counts = [sum(len(rows[side]) for rows in videos) for side in (0, 1)]
+        try:
+            value, error = self._measure(videos, 2 if force else self.minimum)
+        except NotComputable as problem:
+            return SetScore(None, None, NOT_COMPUTABLE, str(problem), len(videos), *counts)
+        return SetScore(value, error, OK, None, len(videos), *counts)
+
+    def _measure(self, videos: Sequence[Rows], minimum: int) -> tuple[float, float | None]:
+        if not videos:
+            raise NotComputable("no video has features")
+        real, generated = (np.concatenate([rows[side] for rows in videos]).astype(np.float64) for side in (0, 1))
+        if min(len(real), len(generated)) < minimum:
+            raise NotComputable(
+                f"{len(real)} real and {len(generated)} generated rows of features; {self.name} needs {minimum} of each"
+            )
+        if not (np.isfinite(real).all() and np.isfinite(generated).all()):
+            raise NotComputable(f"features of {self.backbone} that are no finite numbers")
+        several = self.standard_error is not None and len(videos) > 2
+        return float(self.distance(real, generated)), float(self.standard_error(videos)) if several else None
+
+
+def of_driver(backbone: str) -> Callable[[Evidence], Rows]:
+    """Rows of every generated frame (or clip), and of the driver's own pictures of the same moments, as they are.
+
+    For a pair of one source these are the ground truth. Raises NotComputable where there is no driver, no backbone, or
+    no row in so short a video.
+    """
+
+    def rows(evidence: Evidence) -> Rows:
+        if evidence.driving_frames is None:
+            raise NotComputable("no driving video")
+        if evidence.embedder is None:
+            raise NotComputable(f"no backbone: {backbone}")
+        real, generated = (evidence.embedded(backbone, subject) for subject in ("driving", "generated"))
+        if not len(generated):
+            raise NotComputable(f"{len(evidence.generated)} frames are too few for {backbone}")
+        return real, generated
+
+    return rows
+
+
+def _one(values: set[str]) -> str:
+    return values.pop() if len(values) == 1 else "mixed"

@@ -1,0 +1,65 @@
+"""Videos made elsewhere, by any method: a folder with an mp4 per pair, scored like those made here.
+
+``<pair>.mp4``, or ``<pair>-<seed>.mp4`` where a method was run with several seeds.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from evaluation.benchmarks.manifest import SEED
+from evaluation.pairs import Pair
+from evaluation.tasks import Failure
+from infra.errors import SteadyDancerError
+
+
+def find_videos(
+    label: str, folder: Path, pairs: Iterable[Pair]
+) -> tuple[dict[tuple[str, str], Path | Failure], list[str]]:
+    """The video of each (label, pair id), a Failure where there is none, and what to tell of the folder.
+
+    Of several seeds the lowest is taken, which is told, as are files that belong to no pair. Raises SteadyDancerError
+    for a folder that is not there, or has not one of the pairs.
+    """
+    if not folder.is_dir():
+        raise SteadyDancerError(f"evaluate.videos.{label}: {folder} is no folder.", "Name the folder of the mp4s.")
+    ids = {pair.id for pair in pairs}
+    seeds: dict[str, dict[int, Path]] = {}
+    strangers = []
+    for path in sorted(folder.glob("*.mp4")):
+        pair, seed = _told_by(path.stem, ids)
+        if pair is None or seed in seeds.get(pair, {}):
+            strangers.append(path.name)
+        else:
+            seeds.setdefault(pair, {})[seed] = path
+    if not seeds:
+        raise SteadyDancerError(
+            f"evaluate.videos.{label}: {folder} has a video of not one of {len(ids)} pairs, such as {min(ids)}.mp4.",
+            "Name the videos after the pairs: <pair>.mp4, or <pair>-<seed>.mp4.",
+        )
+    found = {
+        (label, pair.id): seeds[pair.id][min(seeds[pair.id])]
+        if pair.id in seeds
+        else Failure(f"missing: {folder} has no {pair.id}.mp4")
+        for pair in pairs
+    }
+    return found, [*_seeds_notice(label, seeds), *_strangers_notice(label, strangers)]
+
+
+def _told_by(stem: str, ids: set[str]) -> tuple[str | None, int]:
+    """The pair and seed that a file's name says; -1 without a seed."""
+    if stem in ids:
+        return stem, -1
+    seeded = SEED.match(stem)
+    return (seeded[1], int(seeded[2])) if seeded and seeded[1] in ids else (None, -1)
+
+
+def _seeds_notice(label: str, seeds: dict[str, dict[int, Path]]) -> list[str]:
+    several = sum(len(each) > 1 for each in seeds.values())
+    told = f"SEVERAL SEEDS: {label} has more than one video of {several} pairs; that of the lowest seed is scored."
+    return [told] if several else []
+
+
+def _strangers_notice(label: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    return [f"OF NO PAIR: {label} has {len(names)} videos that no pair is named like, such as {names[0]}."]
