@@ -85,17 +85,20 @@ def _run_names(evaluations: Sequence[Commit]) -> list[str]:
 
 
 def _common_pairs(opened: list[tuple[list[Pair], Any]], names: list[str]) -> tuple[list[Pair], list[str]]:
-    common = set.intersection(*({pair.id for pair in pairs} for pairs, _ in opened))
+    common = set.intersection(*({(pair.id, pair.content) for pair in pairs} for pairs, _ in opened))
     if not common:
         raise SteadyDancerError(
             "These evaluations have no pair in common, so nothing of them can be compared.",
-            "Evaluate both on the same dataset with the same seed and numbers of pairs.",
+            "Evaluate both on the same benchmark; of a dataset, with the same seed and numbers of pairs.",
         )
     notices = []
+    others = set.intersection(*({pair.id for pair in pairs} for pairs, _ in opened)) - {name for name, _ in common}
+    if others:
+        notices.append(f"DIFFERENT INPUTS under the names of {len(others)} pairs, such as {min(others)}: left out.")
     if any(len(pairs) != len(common) for pairs, _ in opened):
         sizes = ", ".join(f"{name} has {len(pairs)}" for name, (pairs, _) in zip(names, opened, strict=True))
         notices.append(f"DIFFERENT PAIR SETS: compared on the {len(common)} pairs all runs share ({sizes}).")
-    return [pair for pair in opened[0][0] if pair.id in common], notices
+    return [pair for pair in opened[0][0] if (pair.id, pair.content) in common], notices
 
 
 def _several_definitions(scores: list[dict[str, Any]]) -> list[str]:

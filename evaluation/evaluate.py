@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from evaluation.benchmarks.benchmark import Benchmark
-from evaluation.benchmarks.choice import DATASET, benchmark_of
+from evaluation.benchmarks.choice import DATASET, MINI, benchmark_of
+from evaluation.benchmarks.folder import digest
+from evaluation.benchmarks.reading import content_of
 from evaluation.cost import write_costs
 from evaluation.generation import (
     UNTRAINED,
@@ -70,7 +72,8 @@ def evaluate(
     _something_was_scored(scored.scores)
 
     labels = list(dict.fromkeys(model for model, _ in videos))
-    about = {"benchmark": {"name": benchmark.name, "id": benchmark.id}, "models": labels, "notices": notices}
+    told = {"name": benchmark.name, "id": benchmark.id, "files": _files(config)}
+    about = {"benchmark": told, "models": labels, "notices": notices}
     with commits.write(
         workspace.evaluation,
         "evaluation",
@@ -101,6 +104,22 @@ def evaluate(
     return evaluation
 
 
+def outdated(config: Config, workspace: Workspace, commit: Commit) -> str | None:
+    """Why a committed evaluation is not what the config gives now; None where it is."""
+    if commit.meta["benchmark"]["files"] != _files(config):
+        return "the benchmark's files are others now"
+    with commit.open("pairs.parquet") as pairs_file, commit.open("scores.parquet") as file:
+        pairs, scores = read_pairs(pairs_file), pq.read_table(file).to_pylist()
+    for label, theirs in config.evaluate.videos.items():
+        found, _ = find_videos(label, Path(theirs.folder).expanduser().absolute(), pairs)
+        now = {pair: content_of(video) for (_, pair), video in found.items() if not isinstance(video, Failure)}
+        if now != {pair: facts["sha256"] for pair, facts in _videos(commit, label)}:
+            return f"the videos of {label} are others now"
+    if failed := len(failures(scores)):
+        return f"{failed} videos had failed"
+    return None
+
+
 def show(commit: Commit, console: Console) -> None:
     """The models' means and what failed."""
     with commit.open("scores.parquet") as file, commit.open("pairs.parquet") as pairs_file:
@@ -121,6 +140,18 @@ def _models(config: Config, workspace: Workspace) -> list[ModelUnderTest]:
         for label in asked
         if label in config.evaluate.models
     ]
+
+
+def _files(config: Config) -> str | None:
+    """What identifies the files of a benchmark that somebody made; None for one of ours."""
+    named = config.evaluate.benchmark
+    return None if named in (DATASET, MINI) else digest(Path(named).expanduser().absolute())
+
+
+def _videos(commit: Commit, label: str) -> list[tuple[str, dict]]:
+    """(pair id, facts) of the videos of a model in an evaluation."""
+    folder = f"videos/{label}/"
+    return [(name[len(folder) : -4], facts) for name, facts in commit.files.items() if name.startswith(folder)]
 
 
 def _fewer_than_asked(config: Config, pairs: list[Pair]) -> list[str]:
@@ -155,7 +186,9 @@ def _write_inputs(folder: Path, config: Config, benchmark: Benchmark, pair: Pair
     try:
         opened = benchmark.open(pair)
         cv2.imwrite(str(folder / "references" / f"{pair.id}.png"), opened.reference[..., ::-1])
-        write(folder / "drivings" / f"{pair.id}.mp4", _even(opened.driving_frames), opened.driving_fps)
+        # At the pace that the model saw, so that players of one clock show what belongs together.
+        pace = config.clip.fps if opened.by_index else opened.driving_fps
+        write(folder / "drivings" / f"{pair.id}.mp4", _even(opened.driving_frames), pace)
         write(folder / "poses" / f"{pair.id}.mp4", condition_video(config, opened), config.clip.fps)
     except SteadyDancerError as error:
         Console().print(f"[red]failed[/] inputs of {pair.id}: {escape(str(error))}", soft_wrap=True)

@@ -26,7 +26,7 @@ class Features:
         path = self.folder / _file_name(self.weights.id_of(backbone), pictures, others)
         if (kept := _read(path)) is not None:
             return kept
-        features = self.forward(backbone, pictures, others)
+        features = np.asarray(self.forward(backbone, pictures, others), np.float32)
         _write(path, features)
         return features
 
@@ -65,5 +65,5 @@ def _write(path: Path, features: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{uuid.uuid4().hex}")
     with draft.open("wb") as file:
-        np.save(file, np.asarray(features, np.float32), allow_pickle=False)
+        np.save(file, features, allow_pickle=False)
     draft.replace(path)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from evaluation.time_map import by_time
 from infra.errors import SteadyDancerError
 from infra.schema import Config
 from model.pose.tracks import PoseTrack
@@ -73,7 +74,7 @@ class PairInputs:
         """(frames,) int: the driver's frame of each frame of a video at ``fps``; may lead beyond the driver's end."""
         if self.by_index:
             return np.arange(frames)
-        return np.floor(np.arange(frames) / fps * self.driving_fps + 1e-6).astype(int)
+        return by_time(frames, fps, self.driving_fps)
 
     def driven(self, frames: int, fps: float) -> PoseTrack:
         """The driving pose at the moments of a video, in pixels of the driver.

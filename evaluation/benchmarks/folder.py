@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.benchmarks.benchmark import identify
-from evaluation.benchmarks.manifest import Entry, Manifest, inside, read_manifest
+from evaluation.benchmarks.manifest import FILE, Entry, Manifest, inside, read_manifest
 from evaluation.benchmarks.poses import Poses
 from evaluation.benchmarks.reading import LONGEST, content_of, read_driver
 from evaluation.benchmarks.strata import measured, with_tertiles
@@ -117,6 +117,12 @@ def folder_benchmark(
     bare = FolderBenchmark(folder, manifest.name, entries, contents, poses, as_stored, as_stored, [], parents)
     (side_by_side or one_by_one)(_keep_poses, {entry.id: (bare, entry) for entry in _files_once(manifest.pairs)})
     return replace(bare, pairs=with_tertiles([_pair(bare, entry) for entry in manifest.pairs]))
+
+
+def digest(folder: Path) -> str:
+    """Hash of the manifest and of every file it names, before any pose is looked at. Raises InvalidManifest."""
+    told = [content_of(folder / FILE), _contents(folder, read_manifest(folder))]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def one_by_one(function: Callable, calls: Mapping[str, tuple]) -> None:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from evaluation.time_map import by_time
 from model.pose.tracks import PoseTrack
 
 Subject = Literal[
@@ -72,7 +73,7 @@ class Evidence:
         if self.time_map is not None:
             index = np.asarray(self.time_map)
         else:
-            index = np.floor(np.arange(len(self.generated)) / self.fps * self.driving_fps + 1e-6).astype(int)
+            index = by_time(len(self.generated), self.fps, self.driving_fps)
         if len(index) != len(self.generated):
             raise NotComputable(f"the time map has {len(index)} entries, the video {len(self.generated)} frames")
         if index.max() >= count:
