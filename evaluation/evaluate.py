@@ -25,8 +25,8 @@ from evaluation.generation import (
 from evaluation.metrics.metric import OK
 from evaluation.metrics.registry import select
 from evaluation.pairs import DIFFERENT, SAME, Pair, read_pairs, write_pairs
-from evaluation.scoring import score_pairs
-from evaluation.summary import failures, summarise
+from evaluation.scoring import Scored, score_pairs
+from evaluation.summary import SummaryRow, failures, summarise
 from evaluation.tables import print_means
 from evaluation.tasks import Failure
 from evaluation.video_scoring import EstimatorBuilder, pose_estimator
@@ -34,13 +34,15 @@ from evaluation.videos import find_videos
 from infra import commits
 from infra.commits import Commit
 from infra.config import section_values
-from infra.errors import SteadyDancerError
+from infra.errors import SteadyDancerError, UsageError
 from infra.schema import Config
 from infra.tracking import StepRun
 from infra.workspace import Workspace
 
 SECTIONS = ("seed", "clip", "pose", "encode", "model", "animate", "evaluate")
 STAGES = (1, 2, 3)
+LOGGED_VIDEOS = 4
+"""Of each model; all of them are in the commit."""
 
 
 def evaluate(
@@ -58,7 +60,7 @@ def evaluate(
     videos/<model>/<pair>.mp4. A pair that fails costs its own rows only. Raises SteadyDancerError if nothing at all
     could be scored.
     """
-    select(config.evaluate.metrics)
+    metrics = select(config.evaluate.metrics)
     models = _models(config, workspace)
     benchmark = benchmark_of(config, workspace, estimator)
     pairs, notices = benchmark.pairs, _fewer_than_asked(config, benchmark.pairs)
@@ -79,7 +81,7 @@ def evaluate(
         "evaluation",
         config=section_values(config, *SECTIONS),
         parents=[*benchmark.parents, *(model.commit for model in models if model.commit)],
-        meta={**about, "metrics": list(dict.fromkeys(config.evaluate.metrics))},
+        meta={**about, "metrics": [metric.name for metric in metrics]},
         replace=True,
         about=["costs.parquet"],
     ) as folder:
@@ -96,12 +98,21 @@ def evaluate(
                 shutil.copyfile(video, target)
     evaluation = commits.read(workspace.evaluation)
 
-    summary = summarise(scored.scores.to_pylist(), pairs, labels)
+    _log(run, evaluation, scored, summarise(scored.scores.to_pylist(), pairs, labels))
+    return evaluation
+
+
+def _log(run: StepRun, evaluation: Commit, scored: Scored, summary: list[SummaryRow]) -> None:
+    """Means, set metrics, the tables, and the videos of the first pairs."""
     run.log_metrics({f"{row.metric}/{row.model}": row.mean for row in summary if row.n})
     run.log_metrics({f"n/{row.metric}/{row.model}": row.n for row in summary})
-    run.log_artifact(evaluation.path / "scores.parquet")
-    run.log_artifact(evaluation.path / "pairs.parquet")
-    return evaluation
+    sets = [row for row in scored.sets.to_pylist() if row["status"] == OK]
+    run.log_metrics({f"{row['metric']}/{row['model']}/{row['kind']}": row["value"] for row in sets})
+    for name in ("pairs", *scored._fields):
+        run.log_artifact(evaluation.path / f"{name}.parquet")
+    for model in evaluation.meta["models"]:
+        for pair, _ in _videos(evaluation, model)[:LOGGED_VIDEOS]:
+            run.log_artifact(evaluation.path / "videos" / model / f"{pair}.mp4", f"videos/{model}")
 
 
 def outdated(config: Config, workspace: Workspace, commit: Commit) -> str | None:
@@ -132,14 +143,24 @@ def show(commit: Commit, console: Console) -> None:
 
 
 def _models(config: Config, workspace: Workspace) -> list[ModelUnderTest]:
-    """In the order of the stages. Raises NotCommitted where one that is asked for was not trained."""
+    """In the order of the stages, then those of other work folders. Raises NotCommitted for one that is not there."""
     asked = [UNTRAINED, *(f"stage{number}" for number in STAGES)]
     stages = {f"stage{number}": workspace.stage(number) for number in STAGES}
     return [
         ModelUnderTest(label, commits.read(stages[label]) if label in stages else None)
         for label in asked
         if label in config.evaluate.models
-    ]
+    ] + [ModelUnderTest(label, _checkpoint(label, place)) for label, place in config.evaluate.checkpoints.items()]
+
+
+def _checkpoint(label: str, place: str) -> Commit:
+    commit = commits.read(place)
+    if commit.kind != "checkpoint":
+        raise UsageError(
+            f"evaluate.checkpoints.{label}={place} is a {commit.kind}; a stage's checkpoint was expected.",
+            "Name the folder of a stage, such as work/other/stage3.",
+        )
+    return commit
 
 
 def _files(config: Config) -> str | None:

@@ -340,13 +340,18 @@ class Evaluate(Section):
     models: list[Literal["untrained", "stage1", "stage2", "stage3"]] = Field(
         default=["untrained", "stage1", "stage2", "stage3"], description="which of them make videos"
     )
+    checkpoints: dict[str, str] = Field(
+        default={}, description="of other work folders: a name, and the stage's folder, such as work/other/stage3"
+    )
     videos: dict[str, Videos] = Field(default={}, description="made elsewhere: a name, and the folder of its mp4s")
     same_source: int = Field(2, ge=0, description="pairs whose reference and driving come from one clip of the dataset")
     different_source: int = Field(2, ge=0)
     metrics: list[str] = Field(
-        default=["psnr", "ssim", "first_frame_psnr", "temporal_flickering", "motion_energy_ratio"], min_length=1
+        default=["psnr", "ssim", "first_frame_psnr", "temporal_flickering", "motion_energy_ratio"],
+        min_length=1,
+        description="of every video; [all]: every one there is",
     )
-    sets: list[str] = Field(default=[], description="metrics of a model's videos together, such as kid and fid")
+    sets: list[str] = Field(default=[], description="metrics of a model's videos together, such as kid; [all]")
     weights: dict[str, str] = Field(
         default={}, description="of backbones: local file, or owner/name/file@REVISION of the hub"
     )
@@ -356,14 +361,15 @@ class Evaluate(Section):
     def _something_to_score(self):
         if self.benchmark == "dataset" and self.same_source + self.different_source == 0:
             raise ValueError("same_source and different_source are both 0: no pair would be scored")
-        if not self.models and not self.videos:
-            raise ValueError("models and videos are both empty: there would be nothing to score")
+        if not self.models and not self.checkpoints and not self.videos:
+            raise ValueError("models, checkpoints and videos are all empty: there would be nothing to score")
         if len(set(self.models)) < len(self.models):
             raise ValueError("models names one of them twice")
-        if taken := sorted({"untrained", "stage1", "stage2", "stage3"} & set(self.videos)):
-            raise ValueError(f"videos: {taken[0]!r} is the name of a model; use another")
-        if wrong := [name for name in self.videos if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)]:
-            raise ValueError(f"videos: {wrong[0]!r} is no name; letters, digits, dots, dashes and underscores are")
+        names = [*self.models, *self.checkpoints, *self.videos]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} is the name of two of models, checkpoints and videos; use another")
+        if wrong := [name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)]:
+            raise ValueError(f"{wrong[0]!r} is no name; letters, digits, dots, dashes and underscores are")
         return self
 
 

@@ -99,7 +99,8 @@ METRICS: dict[str, Metric] = {
 
 
 def select(names: list[str]) -> list[Metric]:
-    """The metrics of these names, in this order, each once. Raises UsageError naming the nearest known one."""
+    """The metrics of these names, or "all", each once. Raises UsageError naming the nearest known one."""
+    names = list(METRICS) if names == ["all"] else names
     for name in names:
         if name not in METRICS:
             near = difflib.get_close_matches(name, METRICS, 1)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.metrics.evidence import Evidence
+from evaluation.metrics.psnr import frame_psnr
 from evaluation.metrics.registry import METRICS, select
 from evaluation.metrics.ssim import frame_ssim
 from infra.errors import UsageError
@@ -60,6 +61,18 @@ def test_ssim_of_known_pictures():
     black, white = flat(0), flat(255)
     assert value("ssim", black, same_source=True, driving_frames=white) == pytest.approx(1e-4 / 1.0001, abs=1e-12)
     assert value("ssim", noise(), same_source=True, driving_frames=noise()) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [(32, 40), (47, 33)])
+def test_psnr_and_ssim_agree_with_scikit_image(size):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    truth, made = noise(1, size, 1)[0], noise(1, size, 2)[0]
+    made = (0.7 * truth + 0.3 * made).astype(np.uint8)
+    asked = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    _, whole = structural_similarity(truth, made, channel_axis=2, full=True, **asked)
+    assert frame_ssim(made, truth) == pytest.approx(whole[5:-5, 5:-5].mean(), abs=1e-6)
+    assert frame_psnr(made, truth) == pytest.approx(peak_signal_noise_ratio(truth, made, data_range=255), abs=1e-9)
 
 
 def test_ssim_is_the_definition_evaluated_window_by_window():

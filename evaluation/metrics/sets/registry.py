@@ -13,7 +13,8 @@ SET_METRICS: dict[str, SetMetric] = {metric.name: metric for metric in (KID, FID
 
 
 def select_sets(names: list[str]) -> list[SetMetric]:
-    """The set metrics of these names, in this order, each once. Raises UsageError naming the nearest known one."""
+    """The set metrics of these names, or "all", each once. Raises UsageError naming the nearest known one."""
+    names = list(SET_METRICS) if names == ["all"] else names
     for name in names:
         if name not in SET_METRICS:
             near = difflib.get_close_matches(name, SET_METRICS, 1)
