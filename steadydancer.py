@@ -24,6 +24,7 @@ votes_app = typer.Typer(help="What people prefer, asked and counted.", no_args_i
 app.add_typer(votes_app, name="votes")
 INTERRUPTED = 130
 LARGEST_SEED = 2**63 - 1
+OVERRIDE = re.compile(r"[a-z_][\w.-]*=")
 CHAINED = ("curate", "encode", "train", "sweep", "queue", "evaluate", "compare", "demo", "run")
 """Commands that pass over what is committed."""
 _debug = False
@@ -113,8 +114,15 @@ def _steps(config) -> list:
             )
             for n in (1, 2, 3)
         ),
-        Step("evaluate", "evaluation.evaluate:evaluate", lambda w: w.evaluation, "evaluation.evaluate:show"),
-        Step("compare", "evaluation.compare:compare", lambda w: w.comparison, "evaluation.compare:show"),
+        Step(
+            "evaluate",
+            "evaluation.evaluate:evaluate",
+            lambda w: w.evaluation,
+            "evaluation.evaluate:show",
+            outdated="evaluation.outdated:outdated",
+            follows=True,
+        ),
+        Step("compare", "evaluation.compare:compare", lambda w: w.comparison, "evaluation.compare:show", follows=True),
     ]
 
 
@@ -439,27 +447,36 @@ def benchmark(
 @app.command()
 def metric(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the metric; a wrong one lists them.")],
-    generated: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The video to measure.")],
     overrides: Overrides = None,
+    generated: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The video to measure.")] = None,
     reference: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The photo.")] = None,
     driving: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The driving video.")] = None,
     generated_pose: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Its .pose.npz.")] = None,
     driving_pose: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Its .pose.npz.")] = None,
     same_source: Annotated[bool, typer.Option("--same-source", help="The driving video is the ground truth.")] = False,
     by_index: Annotated[bool, typer.Option("--by-index", help="Frame i is driven by frame i, not by time.")] = False,
+    floor: Annotated[
+        bool, typer.Option("--noise-floor", help="Instead: what it says of the driving video itself, estimated again.")
+    ] = False,
     config: ConfigOption = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
 ) -> None:
     """One metric of one video, as JSON; poses that are not given are estimated."""
-    if (loaded := _load(config or "demo", overrides, print_config)) is not None:
+    needed = ("--driving", driving) if floor else ("--generated", generated)
+    if needed[1] is None:
+        raise typer.BadParameter("missing", param_hint=needed[0])
+    if (loaded := _load(config, overrides, print_config)) is not None:
         import json
 
-        from evaluation.single_video import measure
+        from evaluation.single_video import measure, measure_floor
 
         poses = {"generated_pose": generated_pose, "driving_pose": driving_pose}
         rules = {"same_source": same_source, "by_index": by_index}
-        found = measure(loaded, name, generated, reference=reference, driving=driving, **poses, **rules)
+        if floor:
+            found = measure_floor(loaded, name, driving, driving_pose)
+        else:
+            found = measure(loaded, name, generated, reference=reference, driving=driving, **poses, **rules)
         print(json.dumps(found, indent=1))
 
 
@@ -468,19 +485,31 @@ def compare(
     runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]... [KEY=VALUE]...")] = None,
     config: ConfigOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the comparison of RUNs.")] = Path("comparison"),
+    by: Annotated[
+        str | None, typer.Option(metavar="STRATUM", help="Print differences by stratum of pairs too.")
+    ] = None,
     print_config: PrintConfig = False,
     debug: Debug = False,
 ) -> None:
     """Compare the stages of a work folder, or several evaluations (RUN: an evaluation's folder)."""
-    overrides = [item for item in runs or [] if re.match(r"[a-z_][\w.]*=", item)]
+    overrides = [item for item in runs or [] if OVERRIDE.match(item)]
     folders = [item for item in runs or [] if item not in overrides]
-    if not folders:
-        _run(["compare"], config, overrides, print_config)
-    elif _load(config, overrides, print_config) is not None:
-        from evaluation.compare import compare_runs
-        from infra.commits import read
+    if (loaded := _load(config, overrides, print_config)) is None:
+        return
+    from infra.commits import read
 
-        compare_runs([read(folder) for folder in folders], out)
+    if folders:
+        from evaluation.compare import compare_runs
+
+        compare_runs([read(folder) for folder in folders], out, by=by)
+        return
+    from infra.chain import run_chain
+
+    (comparison,) = run_chain(loaded, [step for step in _steps(loaded) if step.name == "compare"])
+    if by is not None:
+        from evaluation.compare import print_strata
+
+        print_strata(comparison, by)
 
 
 @app.command("gate-release")
@@ -491,6 +520,9 @@ def gate_release(
         Path, typer.Option(exists=True, dir_okay=False, help="YAML: metric: by how much it may be worse.")
     ],
     model: Annotated[str | None, typer.Option(help="Of both; default: the last stage of each.")] = None,
+    kind: Annotated[
+        Literal["same_source", "different_source", "all"], typer.Option(help="Of the pairs to judge on.")
+    ] = "all",
     debug: Debug = False,
 ) -> None:
     """Whether a candidate is, metric by metric, at most a margin worse than a baseline.
@@ -501,7 +533,7 @@ def gate_release(
 
     from evaluation.release import gate_release as judge
 
-    raise typer.Exit(judge(baseline, candidate, margins, model, Console()))
+    raise typer.Exit(judge(baseline, candidate, margins, model, Console(), kind))
 
 
 @app.command()
@@ -545,7 +577,7 @@ def queue_add(
         raise typer.BadParameter(f"goes with train, not with {command}", param_hint="--stage")
     from training.queue.queue import add
 
-    files = [item for item in items if not re.match(r"[a-z_][\w.]*=", item)]
+    files = [item for item in items if not OVERRIDE.match(item)]
     overrides = [item for item in items if item not in files]
     step = [command, *([] if stage is None else ["--stage", str(stage)])]
     for entry in add(queue, files, overrides, name=name, command=step, priority=priority, after=after or []):

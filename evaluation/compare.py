@@ -13,6 +13,9 @@ from rich.panel import Panel
 from evaluation.comparison import Comparison, held_together
 from evaluation.page import render
 from evaluation.plots import draw_losses, draw_metrics
+from evaluation.set_scoring import SCHEMA as SETS_SCHEMA
+from evaluation.set_tables import print_sets, set_rows
+from evaluation.strata_tables import print_by
 from evaluation.summary import SummaryRow
 from evaluation.tables import print_differences, print_means
 from infra import commits
@@ -45,6 +48,7 @@ TABLE_SCHEMA = pa.schema(
         ("p", pa.float64()),
         ("p_holm", pa.float64()),
         ("mde", pa.float64()),
+        ("badness", pa.float64()),
     ]
 )
 """One row per model and metric: the fields of :class:`evaluation.summary.SummaryRow`."""
@@ -53,7 +57,8 @@ TABLE_SCHEMA = pa.schema(
 def compare(config: Config, workspace: Workspace, run: StepRun) -> Commit:
     """Commits the comparison of the evaluation's models.
 
-    Files: comparison.html (one page that needs no network), table.parquet (:data:`TABLE_SCHEMA`), plots/*.svg.
+    Files: comparison.html (one page that needs no network), table.parquet (:data:`TABLE_SCHEMA`), sets.parquet
+    (:data:`evaluation.set_scoring.SCHEMA`), plots/*.svg.
     """
     evaluation = commits.read(workspace.evaluation)
     comparison = held_together([evaluation])
@@ -72,17 +77,22 @@ def show(commit: Commit, console: Console) -> None:
     for notice in commit.meta["notices"]:
         console.print(f"[bold yellow]{escape(notice)}[/]", soft_wrap=True)
     print_differences(console, rows, "Change from stage to stage")
+    sets = pq.read_table(commit.path / "sets.parquet").to_pylist() if "sets.parquet" in commit.files else []
+    print_sets(console, sets, list(dict.fromkeys(row.model for row in rows)))
     console.print(f"Players, plots and definitions: {escape(str(commit.path / PAGE))}", soft_wrap=True)
 
 
-def compare_runs(evaluations: Sequence[Commit], out: Path, console: Console | None = None) -> Path:
-    """Prints the comparison of evaluations and writes its table, plots and page into ``out``; returns the page.
+def compare_runs(
+    evaluations: Sequence[Commit], out: Path, console: Console | None = None, by: str | None = None
+) -> Path:
+    """Prints the comparison of evaluations and writes its tables, plots and page into ``out``; returns the page.
 
-    Raises as :func:`evaluation.comparison.held_together`.
+    ``by`` names a stratum of the pairs by which differences are printed too. Raises as
+    :func:`evaluation.comparison.held_together`, and UsageError for a stratum that no pair has.
     """
     console = console or Console()
     comparison = held_together(evaluations)
-    page = write_comparison(comparison, out)
+    page = write_comparison(comparison, out, console)
     if comparison.notices:
         text = escape("\n".join(comparison.notices))
         console.print(Panel(text, title="Read this first", border_style="bold yellow"))
@@ -91,14 +101,29 @@ def compare_runs(evaluations: Sequence[Commit], out: Path, console: Console | No
         several = len(evaluations) > 1
         against = f"{comparison.models[0].rpartition('/')[0]}, model by model" if several else "the stage before"
         print_differences(console, comparison.summary, f"Difference to {against}")
+    print_sets(console, set_rows(comparison), comparison.models)
+    if by is not None:
+        print_by(console, comparison, by)
     console.print(f"Players, plots and definitions: {escape(str(page))}", soft_wrap=True)
     return page
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Table, plots and page into ``folder``; returns the page."""
+def print_strata(commit: Commit, stratum: str, console: Console | None = None) -> None:
+    """What :func:`show` says, by stratum of the pairs. Raises UsageError for one that no pair has."""
+    evaluations = [commits.read(commit.parent_uri(parent)) for parent in commit.parents]
+    print_by(console or Console(), held_together(evaluations), stratum)
+
+
+def write_comparison(comparison: Comparison, folder: Path, console: Console | None = None) -> Path:
+    """Tables, plots and page into ``folder``; returns the page."""
+    with (console or Console()).status("Making the page"):
+        return _write(comparison, folder)
+
+
+def _write(comparison: Comparison, folder: Path) -> Path:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(list(map(asdict, comparison.summary)), TABLE_SCHEMA), folder / "table.parquet")
+    pq.write_table(pa.Table.from_pylist(set_rows(comparison), SETS_SCHEMA), folder / "sets.parquet")
     plots = {"Metrics by model": ("metrics", draw_metrics(comparison.summary, comparison.models))}
     if comparison.losses:
         plots["Training loss"] = ("losses", draw_losses(comparison.losses))

@@ -1,11 +1,12 @@
 """Several evaluations held together: their models on the pairs all of them have, and what to know about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from evaluation.metrics.registry import METRICS
 from evaluation.pairs import Pair, read_pairs
 from evaluation.summary import SummaryRow, stage_before, summarise
 from infra import commits
@@ -17,9 +18,10 @@ from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
 class Comparison:
     """Models of one or several evaluations on the pairs all of them have.
 
-    ``scores`` are rows of :data:`evaluation.scoring.SCHEMA` under the models' names here; ``origin`` says where a
-    model's videos are: (evaluation, its name there). ``losses`` maps a stage's name to its (step, loss) history.
-    ``notices`` is what a reader has to know before believing the numbers.
+    ``scores`` are rows of :data:`evaluation.scoring.SCHEMA` under the models' names here, ``metric_id`` with the
+    weights where those differ; ``origin`` says where a model's videos are: (evaluation, its name there). ``losses``
+    maps a model's name to its (step, loss) history. ``notices`` is what a reader has to know before believing the
+    numbers.
     """
 
     evaluations: list[Commit]
@@ -36,7 +38,8 @@ def held_together(evaluations: Sequence[Commit]) -> Comparison:
     """The models of all evaluations on the intersection of their pairs.
 
     With one evaluation each model is held against the one before it; with several, against the model of the same
-    name in the first. Raises UsageError for a commit of another kind and SteadyDancerError if no pair is common.
+    name in the first. Raises UsageError for a commit of another kind and SteadyDancerError if no pair is common, or a
+    metric is not known here.
     """
     for commit in evaluations:
         if commit.kind != "evaluation":
@@ -59,9 +62,10 @@ def held_together(evaluations: Sequence[Commit]) -> Comparison:
         origin |= {shown: (commit, label) for label, shown in labels.items()}
         scores += [{**row, "model": labels[row["model"]]} for row in rows if row["pair"] in kept]
         history, missing = _losses(commit)
-        losses |= {labels.get(stage, stage): curve for stage, curve in history.items()}
+        losses |= {f"{name}/{label}" if name else label: curve for label, curve in history.items()}
         notices += missing
     against = stage_before(models) if len(evaluations) == 1 else _against_first(origin, names)
+    scores = by_definition(scores)
     notices += _several_definitions(scores)
     summary = summarise(scores, pairs, models, against)
     return Comparison(list(evaluations), models, pairs, scores, summary, origin, losses, notices)
@@ -69,7 +73,13 @@ def held_together(evaluations: Sequence[Commit]) -> Comparison:
 
 def _open(commit: Commit) -> tuple[list[Pair], list[dict[str, Any]]]:
     with commit.open("pairs.parquet") as pairs, commit.open("scores.parquet") as scores:
-        return read_pairs(pairs), pq.read_table(scores).to_pylist()
+        opened = read_pairs(pairs), pq.read_table(scores).to_pylist()
+    if unknown := sorted({row["metric"] for row in opened[1]} - METRICS.keys()):
+        raise SteadyDancerError(
+            f"{commit.uri} has scores of {unknown[0]!r}, a metric that this version does not know.",
+            f"Compare it with the code that scored it, {commit.code_version}, or evaluate it again.",
+        )
+    return opened
 
 
 def _run_names(evaluations: Sequence[Commit]) -> list[str]:
@@ -101,6 +111,20 @@ def _common_pairs(opened: list[tuple[list[Pair], Any]], names: list[str]) -> tup
     return [pair for pair in opened[0][0] if (pair.id, pair.content) in common], notices
 
 
+def by_definition(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of scores with the weights in the id of a metric that was computed by several: these are several metrics."""
+    used: dict[str, set[str]] = {}
+    for row in scores:
+        if row["value"] is not None:
+            used.setdefault(row["metric_id"], set()).add(row.get("weights") or "")
+    several = {metric_id for metric_id, weights in used.items() if len(weights) > 1}
+    return [_with_weights(row) if row["metric_id"] in several else row for row in scores]
+
+
+def _with_weights(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "metric_id": f"{row['metric_id']} {row.get('weights') or ''}".rstrip(), "weights": ""}
+
+
 def _several_definitions(scores: list[dict[str, Any]]) -> list[str]:
     ids: dict[str, set[str]] = {}
     for row in scores:
@@ -120,6 +144,9 @@ def _against_first(origin: dict[str, tuple[Commit, str]], names: list[str]) -> d
 
 def _losses(evaluation: Commit) -> tuple[dict[str, list[tuple[int, float]]], list[str]]:
     """The (step, loss) histories of the checkpoints an evaluation was made of, and what is not there any more."""
+    labels: dict[str, list[str]] = {}
+    for label, checkpoint_id in evaluation.meta.get("checkpoints", {}).items():
+        labels.setdefault(checkpoint_id, []).append(label)
     curves: dict[str, list[tuple[int, float]]] = {}
     missing = []
     for parent in evaluation.parents:
@@ -134,5 +161,12 @@ def _losses(evaluation: Commit) -> tuple[dict[str, list[tuple[int, float]]], lis
         elif "history.parquet" in checkpoint.files:
             with checkpoint.open("history.parquet") as file:
                 rows = pq.read_table(file, columns=["step", "loss"]).to_pylist()
-            curves[f"stage{checkpoint.meta['stage']}"] = [(row["step"], row["loss"]) for row in rows]
+            curve = [(row["step"], row["loss"]) for row in rows]
+            curves |= dict.fromkeys(labels.get(parent.id, [_stage(checkpoint, curves)]), curve)
     return curves, missing
+
+
+def _stage(checkpoint: Commit, taken: Collection[str]) -> str:
+    """The name of a checkpoint in an evaluation that does not say what it calls it."""
+    name = f"stage{checkpoint.meta['stage']}"
+    return f"{name}@{checkpoint.id[:8]}" if name in taken else name

@@ -1,17 +1,17 @@
 """The step `evaluate`: pairs from the dataset, videos by every stage, scores of every video."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
 from evaluation.benchmarks.benchmark import Benchmark
-from evaluation.benchmarks.choice import DATASET, MINI, benchmark_of
-from evaluation.benchmarks.folder import digest
-from evaluation.benchmarks.reading import content_of
+from evaluation.benchmarks.choice import DATASET, benchmark_of
 from evaluation.cost import write_costs
 from evaluation.generation import (
     UNTRAINED,
@@ -23,14 +23,14 @@ from evaluation.generation import (
     generate_pairs,
 )
 from evaluation.metrics.metric import OK
-from evaluation.metrics.registry import select
+from evaluation.outdated import SECTIONS, files_of, videos_of
 from evaluation.pairs import DIFFERENT, SAME, Pair, read_pairs, write_pairs
-from evaluation.scoring import Scored, score_pairs
+from evaluation.scoring import Scored, check, score_pairs
 from evaluation.summary import SummaryRow, failures, summarise
-from evaluation.tables import print_means
-from evaluation.tasks import Failure
+from evaluation.tables import print_means, print_sets
+from evaluation.tasks import Failure, in_one_line
 from evaluation.video_scoring import EstimatorBuilder, pose_estimator
-from evaluation.videos import find_videos
+from evaluation.videos import find_videos, folder_of
 from infra import commits
 from infra.commits import Commit
 from infra.config import section_values
@@ -39,7 +39,6 @@ from infra.schema import Config
 from infra.tracking import StepRun
 from infra.workspace import Workspace
 
-SECTIONS = ("seed", "clip", "pose", "encode", "model", "animate", "evaluate")
 STAGES = (1, 2, 3)
 LOGGED_VIDEOS = 4
 """Of each model; all of them are in the commit."""
@@ -58,24 +57,27 @@ def evaluate(
     Files: pairs.parquet, scores.parquet, curves.parquet and sets.parquet (:mod:`evaluation.scoring`), costs.parquet
     (:mod:`evaluation.cost`), references/<pair>.png, drivings/<pair>.mp4, poses/<pair>.mp4 (the condition),
     videos/<model>/<pair>.mp4. A pair that fails costs its own rows only. Raises SteadyDancerError if nothing at all
-    could be scored.
+    could be scored, and for what is asked wrongly before any video is made.
     """
-    metrics = select(config.evaluate.metrics)
+    metrics = check(config)
     models = _models(config, workspace)
     benchmark = benchmark_of(config, workspace, estimator)
     pairs, notices = benchmark.pairs, _fewer_than_asked(config, benchmark.pairs)
+    made_elsewhere: dict[tuple[str, str], Path | Failure] = {}
+    for label, theirs in config.evaluate.videos.items():
+        found, told = find_videos(label, folder_of(theirs), pairs)
+        made_elsewhere |= found
+        notices += told
     generated = generate_pairs(config, workspace.folder / "evaluation-units", benchmark, models, generator)
     videos = {key: unit if isinstance(unit, Failure) else unit.path / VIDEO for key, unit in generated.items()}
-    for label, theirs in config.evaluate.videos.items():
-        found, told = find_videos(label, Path(theirs.folder).expanduser().absolute(), pairs)
-        videos |= found
-        notices += told
-    scored = score_pairs(config, benchmark, videos, workspace.folder / "evaluation-scores", estimator)
-    _something_was_scored(scored.scores)
+    videos |= made_elsewhere
+    scored = score_pairs(config, benchmark, videos, workspace.evaluation_scores, estimator)
+    _something_was_scored(scored)
 
     labels = list(dict.fromkeys(model for model, _ in videos))
-    told = {"name": benchmark.name, "id": benchmark.id, "files": _files(config)}
-    about = {"benchmark": told, "models": labels, "notices": notices}
+    told = {"name": benchmark.name, "id": benchmark.id, "files": files_of(config)}
+    checkpoints = {model.label: model.commit.id for model in models if model.commit}
+    about = {"benchmark": told, "models": labels, "notices": notices, "checkpoints": checkpoints}
     with commits.write(
         workspace.evaluation,
         "evaluation",
@@ -91,11 +93,7 @@ def evaluate(
         write_costs(folder / "costs.parquet", generated)
         for pair in pairs:
             _write_inputs(folder, config, benchmark, pair)
-        for (model, pair_id), video in videos.items():
-            if not isinstance(video, Failure):
-                target = folder / "videos" / model / f"{pair_id}.mp4"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(video, target)
+        _copy_videos(folder / "videos", videos)
     evaluation = commits.read(workspace.evaluation)
 
     _log(run, evaluation, scored, summarise(scored.scores.to_pylist(), pairs, labels))
@@ -108,36 +106,23 @@ def _log(run: StepRun, evaluation: Commit, scored: Scored, summary: list[Summary
     run.log_metrics({f"n/{row.metric}/{row.model}": row.n for row in summary})
     sets = [row for row in scored.sets.to_pylist() if row["status"] == OK]
     run.log_metrics({f"{row['metric']}/{row['model']}/{row['kind']}": row["value"] for row in sets})
-    for name in ("pairs", *scored._fields):
+    for name in ("pairs", "costs", *scored._fields):
         run.log_artifact(evaluation.path / f"{name}.parquet")
     for model in evaluation.meta["models"]:
-        for pair, _ in _videos(evaluation, model)[:LOGGED_VIDEOS]:
+        for pair, _ in videos_of(evaluation, model)[:LOGGED_VIDEOS]:
             run.log_artifact(evaluation.path / "videos" / model / f"{pair}.mp4", f"videos/{model}")
 
 
-def outdated(config: Config, workspace: Workspace, commit: Commit) -> str | None:
-    """Why a committed evaluation is not what the config gives now; None where it is."""
-    if commit.meta["benchmark"]["files"] != _files(config):
-        return "the benchmark's files are others now"
-    with commit.open("pairs.parquet") as pairs_file, commit.open("scores.parquet") as file:
-        pairs, scores = read_pairs(pairs_file), pq.read_table(file).to_pylist()
-    for label, theirs in config.evaluate.videos.items():
-        found, _ = find_videos(label, Path(theirs.folder).expanduser().absolute(), pairs)
-        now = {pair: content_of(video) for (_, pair), video in found.items() if not isinstance(video, Failure)}
-        if now != {pair: facts["sha256"] for pair, facts in _videos(commit, label)}:
-            return f"the videos of {label} are others now"
-    if failed := len(failures(scores)):
-        return f"{failed} videos had failed"
-    return None
-
-
 def show(commit: Commit, console: Console) -> None:
-    """The models' means and what failed."""
+    """The models' means, the set metrics and what failed."""
     with commit.open("scores.parquet") as file, commit.open("pairs.parquet") as pairs_file:
         scores, pairs = pq.read_table(file).to_pylist(), read_pairs(pairs_file)
+    with commit.open("sets.parquet") as file:
+        sets = pq.read_table(file).to_pylist()
     for notice in commit.meta["notices"]:
         console.print(f"[bold yellow]{escape(notice)}[/]", soft_wrap=True)
     print_means(console, summarise(scores, pairs, commit.meta["models"]), f"Evaluation, number of pairs: {len(pairs)}")
+    print_sets(console, sets)
     for failure in failures(scores):
         console.print(f"[red]failed[/] {escape(failure)}", soft_wrap=True)
 
@@ -163,18 +148,6 @@ def _checkpoint(label: str, place: str) -> Commit:
     return commit
 
 
-def _files(config: Config) -> str | None:
-    """What identifies the files of a benchmark that somebody made; None for one of ours."""
-    named = config.evaluate.benchmark
-    return None if named in (DATASET, MINI) else digest(Path(named).expanduser().absolute())
-
-
-def _videos(commit: Commit, label: str) -> list[tuple[str, dict]]:
-    """(pair id, facts) of the videos of a model in an evaluation."""
-    folder = f"videos/{label}/"
-    return [(name[len(folder) : -4], facts) for name, facts in commit.files.items() if name.startswith(folder)]
-
-
 def _fewer_than_asked(config: Config, pairs: list[Pair]) -> list[str]:
     if config.evaluate.benchmark != DATASET:
         return []
@@ -187,8 +160,8 @@ def _fewer_than_asked(config: Config, pairs: list[Pair]) -> list[str]:
     ]
 
 
-def _something_was_scored(scores) -> None:
-    rows = scores.to_pylist()
+def _something_was_scored(scored: Scored) -> None:
+    rows = pa.concat_tables([scored.scores, scored.sets], promote_options="default").to_pylist()
     if all(row["status"] != OK for row in rows):
         raise SteadyDancerError(
             f"Not one of {len(rows)} scores could be computed; the first says: {rows[0]['reason']}",
@@ -196,8 +169,21 @@ def _something_was_scored(scores) -> None:
         )
 
 
+def _copy_videos(folder: Path, videos: Mapping[tuple[str, str], Path | Failure]) -> None:
+    """To <model>/<pair>.mp4. One that has gone since it was scored is told, and its pair has no video."""
+    for (model, pair_id), video in videos.items():
+        if not isinstance(video, Failure):
+            target = folder / model / f"{pair_id}.mp4"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(video, target)
+            except OSError as error:
+                target.unlink(missing_ok=True)
+                _tell_failed(f"video of {model} {pair_id}", error)
+
+
 def _write_inputs(folder: Path, config: Config, benchmark: Benchmark, pair: Pair) -> None:
-    """What people look at beside the videos. Failures are told; the pair's score rows have them too."""
+    """What people look at beside the videos. Failures of any kind are told; the pair's score rows have them too."""
     import cv2
 
     from model.video import write
@@ -211,8 +197,12 @@ def _write_inputs(folder: Path, config: Config, benchmark: Benchmark, pair: Pair
         pace = config.clip.fps if opened.by_index else opened.driving_fps
         write(folder / "drivings" / f"{pair.id}.mp4", _even(opened.driving_frames), pace)
         write(folder / "poses" / f"{pair.id}.mp4", condition_video(config, opened), config.clip.fps)
-    except SteadyDancerError as error:
-        Console().print(f"[red]failed[/] inputs of {pair.id}: {escape(str(error))}", soft_wrap=True)
+    except Exception as error:  # noqa: BLE001 - what was scored is worth more than its pictures
+        _tell_failed(f"inputs of {pair.id}", error)
+
+
+def _tell_failed(what: str, error: Exception) -> None:
+    Console().print(f"[red]failed[/] {escape(f'{what}: {in_one_line(error)}')}", soft_wrap=True)
 
 
 def _even(frames: np.ndarray) -> np.ndarray:

@@ -2,28 +2,37 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from evaluation.backbones.actors import built
 from evaluation.backbones.backbone import Backbone
 from evaluation.backbones.registry import BACKBONES
 from evaluation.backbones.weights import WeightFiles
 
-Forward = Callable[[Backbone, np.ndarray, np.ndarray | None], np.ndarray]
-"""(backbone, pictures, others) -> features, wherever the network is."""
+
+class Forward(Protocol):
+    """(backbone, pictures, others) -> features, wherever the network is. ``device``: cpu or cuda."""
+
+    device: str
+
+    def __call__(self, backbone: Backbone, pictures: np.ndarray, others: np.ndarray | None) -> np.ndarray: ...
 
 
 class Features:
-    """An :data:`evaluation.metrics.evidence.Embedder` that asks ``forward`` only for what ``folder`` does not hold."""
+    """An :data:`evaluation.metrics.evidence.Embedder` that asks ``forward`` only for what ``folder`` does not hold.
+
+    Those of a CPU and those of a GPU, which round differently, are kept apart.
+    """
 
     def __init__(self, folder: Path, weights: WeightFiles, forward: Forward):
         self.folder, self.weights, self.forward = folder, weights, forward
 
     def __call__(self, name: str, pictures: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
         backbone = BACKBONES[name]
-        path = self.folder / _file_name(self.weights.id_of(backbone), pictures, others)
+        path = self.folder / _file_name(f"{self.weights.id_of(backbone)} {self.forward.device}", pictures, others)
         if (kept := _read(path)) is not None:
             return kept
         features = np.asarray(self.forward(backbone, pictures, others), np.float32)
@@ -32,7 +41,7 @@ class Features:
 
 
 class Here:
-    """A :data:`Forward` in this process. Each network is loaded once."""
+    """A :class:`Forward` in this process. Each network is loaded once."""
 
     def __init__(self, weights: WeightFiles, device: str = "cpu"):
         self.weights, self.device = weights, device
@@ -40,7 +49,7 @@ class Here:
 
     def __call__(self, backbone: Backbone, pictures: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
         if backbone.network not in self._networks:
-            self._networks[backbone.network] = backbone.load(self.weights.of(backbone)).to(self.device)
+            self._networks[backbone.network] = built(backbone, self.weights.of(backbone), self.device)
         return backbone.embed(self._networks[backbone.network], pictures, others)
 
 

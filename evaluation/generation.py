@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.backbones.weights import sha256
 from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.cost import COST, measured, write_cost
 from evaluation.pairs import Pair, PairInputs
@@ -20,7 +21,7 @@ from infra.errors import CorruptArtifact
 from infra.schema import Config
 
 UNTRAINED = "untrained"
-SECTIONS = ("seed", "clip", "encode", "model", "animate")
+SECTIONS = ("seed", "clip", "pose", "encode", "model", "animate")
 VIDEO = "generated.mp4"
 
 
@@ -150,9 +151,17 @@ def kept_unit(unit: Path) -> Commit | None:
         return None  # it is made again over the damaged one
 
 
+def files_named(config: Config) -> list[str]:
+    """SHA-256 of the local files of the pose estimator and the codec, so that another in place of one is noticed."""
+    named = (config.pose.detector, config.pose.weights, config.encode.codec_weights)
+    folders = [Path(name).expanduser() for name in named if name]
+    files = [[folder] if folder.is_file() else sorted(folder.rglob("*")) for folder in folders]
+    return [sha256(path) for each in files for path in each if path.is_file()]
+
+
 def _unit_name(config: Config, benchmark: Benchmark, model: ModelUnderTest, pair: Pair) -> str:
-    parents = (parent.id for parent in benchmark.parents)
-    identity = (section_hash(config, *SECTIONS), *parents, model.id, pair.id, pair.content)
+    settings = section_hash(config, *SECTIONS), *files_named(config), str(benchmark.by_index)
+    identity = (*settings, model.id, pair.id, pair.content)
     return f"{model.label}-{pair.id}-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:16]}"
 
 
@@ -173,7 +182,7 @@ def _generate(
     cost.seconds -= _told.get("loading", 0.0)
     cost.frames, cost.nfe = len(frames), _told.get("nfe")
     identity = {**section_values(config, *SECTIONS), "model": model.id, "pair": pair.id, "sampling_seed": seed}
-    identity["inputs"] = pair.content
+    identity |= {"inputs": pair.content, "by_index": benchmark.by_index}
     parents = [*benchmark.parents, *([model.commit] if model.commit else [])]
     made_of = " ".join(f"{parent.kind}={parent.id}" for parent in benchmark.parents)
     told = f"steadydancer model={model.id} pair={pair.id} {made_of} seed={seed}"

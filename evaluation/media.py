@@ -5,12 +5,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from infra.commits import Commit
 
 LARGEST_BYTES = 3 * 2**20
-"""Of a video; one that is larger is shown as a smaller preview."""
+"""Of a video or picture; one that is larger is shown as a smaller preview."""
 LARGEST_TOTAL = 192 * 2**20
-"""Of all videos of a page. Where there are many, one that is larger than its share is shown as a preview."""
+"""Of all files of a page. Where there are many, one that is larger than its share is shown as a preview."""
 PREVIEW_SHORT_SIDE, PREVIEW_CRF = 320, 26
 VOTED_SHORT_SIDE, VOTED_CRF = 480, 18
 PLAYED = ("h264", "vp9", "av1")
@@ -20,12 +22,12 @@ PLAYED = ("h264", "vp9", "av1")
 class Media:
     """What a page embeds, as data URIs by key, and what its players are told of it.
 
-    ``videos`` is how many share the page. With ``alike`` every video is encoded anew, the same way and without a word
+    ``files`` is how many share the page. With ``alike`` every video is encoded anew, the same way and without a word
     of metadata, so that neither its file nor its looks say where it comes from.
     """
 
-    def __init__(self, videos: int, *, alike: bool = False):
-        self.largest = min(LARGEST_BYTES, LARGEST_TOTAL // max(1, videos))
+    def __init__(self, files: int, *, alike: bool = False):
+        self.largest = min(LARGEST_BYTES, LARGEST_TOTAL // max(1, files))
         self.alike = alike
         self.uris: dict[str, str] = {}
 
@@ -38,7 +40,9 @@ class Media:
         with commit.open(name) as file:
             content = file.read()
         if name.endswith(".png"):
-            self.uris[key] = _data_uri("image/png", content)
+            if (uri := self._picture(content)) is None:
+                return {"reason": reason or f"{name} is not a readable picture"}
+            self.uris[key] = uri
             return {"key": key}
         try:
             content, fps, frames = self._video(content)
@@ -46,6 +50,23 @@ class Media:
             return {"reason": reason or f"{name} is not a readable video"}
         self.uris[key] = _data_uri("video/mp4", content)
         return {"key": key, "fps": fps, "frames": frames}
+
+    def _picture(self, content: bytes) -> str | None:
+        """A small PNG as it is, else a JPEG preview; None where it cannot be read."""
+        import cv2
+
+        from model.video import resize
+
+        if len(content) <= self.largest:
+            return _data_uri("image/png", content)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            return None
+        side = VOTED_SHORT_SIDE if self.alike else PREVIEW_SHORT_SIDE
+        scale = min(1.0, side / min(image.shape[:2]))
+        small = resize(image, tuple(max(1, round(side * scale)) for side in image.shape[:2]))
+        _, encoded = cv2.imencode(".jpg", small)
+        return _data_uri("image/jpeg", encoded.tobytes())
 
     def _video(self, content: bytes) -> tuple[bytes, float, int]:
         from model.video import frames, probe, resize, write

@@ -6,21 +6,23 @@ from typing import Any
 
 from evaluation.comparison import Comparison
 from evaluation.media import Media
+from evaluation.metrics.metric import LEAST_RATIO
 from evaluation.metrics.registry import METRICS
-from evaluation.page_pairs import pairs_of, rows_of, strata_of
+from evaluation.page_pairs import pairs_of, strata_of
 from evaluation.page_statistics import costs_of, gains_of
+from evaluation.set_tables import by_metric, set_rows
 from evaluation.summary import INTERVAL_NOTE, arrow, best_models, failures
 
 WEB = Path(__file__).parent / "web"
 SHOWN_PAIRS = 40
-INPUT_VIDEOS = 2
-"""The driving video and the pose."""
+INPUTS = 3
+"""The reference, the driving video and the pose."""
 
 
 def render(comparison: Comparison, plots: Mapping[str, str]) -> str:
     """The page as text. Only the first 40 pairs have players; :mod:`evaluation.media` says how large those are."""
     shown = min(SHOWN_PAIRS, len(comparison.pairs))
-    media = Media(shown * (INPUT_VIDEOS + len(comparison.models)))
+    media = Media(shown * (INPUTS + len(comparison.models)))
     metrics = _metrics(comparison)
     pairs = pairs_of(comparison, media, shown)
     data = {
@@ -37,7 +39,7 @@ def render(comparison: Comparison, plots: Mapping[str, str]) -> str:
         data=data,
         media=media.uris,
         metrics=metrics,
-        sets=_sets(comparison),
+        sets=by_metric(set_rows(comparison), comparison.models),
         note=INTERVAL_NOTE,
         plots=plots,
         hidden=len(comparison.pairs) - shown,
@@ -70,6 +72,7 @@ def _metrics(comparison: Comparison) -> list[dict[str, Any]]:
                 "unit": metric.unit,
                 "direction": metric.direction,
                 "target": metric.target,
+                "least": metric.target * LEAST_RATIO if metric.scale == "log" else None,
                 "definition": metric.definition,
                 "source": metric.source,
                 "cells": [None] * len(comparison.models),
@@ -86,14 +89,3 @@ def _metrics(comparison: Comparison) -> list[dict[str, Any]]:
             "p": row.p_holm,
         }
     return list(found.values())
-
-
-def _sets(comparison: Comparison) -> dict[tuple[str, str], list[dict[str, Any] | None]]:
-    """What is said of all videos of a kind together (Fréchet distances and the like), by metric id and kind, by model.
-
-    Each is over the pairs of its own run, whether the others have them or not.
-    """
-    found: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
-    for number, row in rows_of(comparison, "sets.parquet"):
-        found.setdefault((row["metric_id"], row["kind"]), [None] * len(comparison.models))[number] = row
-    return found

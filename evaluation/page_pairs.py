@@ -95,8 +95,10 @@ def _scores(comparison: Comparison) -> dict[str, dict[str, list]]:
 
 def _curves(comparison: Comparison) -> dict[str, dict[str, list]]:
     curves: dict[str, dict[str, list]] = {}
+    ids = {(row["model"], row["metric"]): row["metric_id"] for row in comparison.scores}
     for number, row in rows_of(comparison, "curves.parquet"):
-        by_model = _by_model(curves, comparison, row["pair"], row["metric_id"])
+        metric_id = ids.get((comparison.models[number], row["metric"]), row["metric_id"])
+        by_model = _by_model(curves, comparison, row["pair"], metric_id)
         course = by_model[number] = by_model[number] or []
         course += [None] * (row["frame"] + 1 - len(course))
         course[row["frame"]] = None if row["value"] is None else float(f"{row['value']:.{DIGITS}g}")

@@ -1,14 +1,15 @@
 """What the comparison page says over pairs: what one model is better than another by, and what each costs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from evaluation.comparison import Comparison
-from evaluation.metrics.metric import OK, Metric
+from evaluation.metrics.metric import OK
 from evaluation.metrics.registry import METRICS
-from evaluation.pairs import Pair
-from evaluation.statistics.clusters import by_id, estimate
+from evaluation.statistics.clusters import estimates
 
 ALL = ""
 Gain = tuple[int, int, float | None, float | None, float | None, float | None, float | None]
@@ -18,43 +19,44 @@ Gain = tuple[int, int, float | None, float | None, float | None, float | None, f
 def gains_of(comparison: Comparison, pairs: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, Gain]]]:
     """What the second of two models is better by: by metric id, their numbers ("0 1"), and stratum ("name=value").
 
-    A pair's gain is the first's badness minus the second's, in the metric's unit: positive is better whichever way the
-    metric goes, and with a target it is how much nearer the second is. The stratum "" has all ``pairs``, which are
-    those of :func:`evaluation.page_pairs.pairs_of`.
+    A pair's gain is the first's badness minus the second's (:meth:`evaluation.metrics.metric.Metric.badness`): positive
+    is better whichever way the metric goes, and with a target it is how much nearer the second is. The stratum "" has
+    all ``pairs``, which are those of :func:`evaluation.page_pairs.pairs_of`.
     """
-    strata = {ALL: {pair["id"] for pair in pairs}}
-    for pair in pairs:
+    place = {pair["id"]: number for number, pair in enumerate(pairs)}
+    strata = {ALL: np.ones(len(pairs), bool)}
+    for number, pair in enumerate(pairs):
         for name, value in pair["strata"].items():
-            strata.setdefault(f"{name}={value}", set()).add(pair["id"])
-    values: dict[str, list[dict[str, float]]] = {}
-    metrics: dict[str, Metric] = {}
+            strata.setdefault(f"{name}={value}", np.zeros(len(pairs), bool))[number] = True
+    groups_SP = np.stack(list(strata.values()))
+    cluster_of = {pair.id: pair.cluster for pair in comparison.pairs}
+    _, cluster_P = np.unique([cluster_of[pair["id"]] for pair in pairs], return_inverse=True)
+    empty_MP = np.full((len(comparison.models), len(pairs)), np.nan)
+    values: dict[str, np.ndarray] = {}
+    badness: dict[str, np.ndarray] = {}
     for row in comparison.scores:
-        metrics[row["metric_id"]] = METRICS[row["metric"]]
-        by_model = values.setdefault(row["metric_id"], [{} for _ in comparison.models])
+        value_MP = values.setdefault(row["metric_id"], empty_MP.copy())
+        badness_MP = badness.setdefault(row["metric_id"], empty_MP.copy())
         if row["status"] == OK:
-            by_model[comparison.models.index(row["model"])][row["pair"]] = row["value"]
-    pair_of = by_id(comparison.pairs)
-    return {
-        metric_id: {
-            f"{a} {b}": {
-                stratum: _gain(metrics[metric_id], _only(by_model[a], ids), _only(by_model[b], ids), pair_of)
-                for stratum, ids in strata.items()
-            }
-            for a, b in combinations(range(len(comparison.models)), 2)
-        }
-        for metric_id, by_model in values.items()
-    }
+            at = comparison.models.index(row["model"]), place[row["pair"]]
+            value_MP[at], badness_MP[at] = row["value"], METRICS[row["metric"]].badness(row["value"])
+    two_models = list(combinations(range(len(comparison.models)), 2))
+
+    def by_stratum(metric_id: str, two: tuple[int, int]) -> dict[str, Gain]:
+        value_2P, badness_2P = (of_all[metric_id][list(two)] for of_all in (values, badness))
+        return dict(zip(strata, _gains(value_2P, badness_2P, groups_SP, cluster_P), strict=True))
+
+    return {metric_id: {f"{two[0]} {two[1]}": by_stratum(metric_id, two) for two in two_models} for metric_id in values}
 
 
-def _only(values: dict[str, float], ids: set[str]) -> dict[str, float]:
-    return {pair: value for pair, value in values.items() if pair in ids}
-
-
-def _gain(metric: Metric, first: dict[str, float], second: dict[str, float], pair_of: dict[str, Pair]) -> Gain:
-    common = first.keys() & second.keys()
-    found = estimate({pair: metric.badness(first[pair]) - metric.badness(second[pair]) for pair in common}, pair_of)
-    means = (estimate(_only(values, common), pair_of).mean for values in (first, second))
-    return found.n, found.n_clusters, found.mean, found.low, found.high, *means
+def _gains(
+    value_2P: np.ndarray, badness_2P: np.ndarray, groups_SP: np.ndarray, cluster_P: np.ndarray
+) -> Iterator[Gain]:
+    """Of each stratum."""
+    common_P = ~np.isnan(value_2P).any(axis=0)
+    first, second = (estimates(np.where(common_P, value_P, np.nan), groups_SP, cluster_P) for value_P in value_2P)
+    for found, a, b in zip(estimates(badness_2P[0] - badness_2P[1], groups_SP, cluster_P), first, second, strict=True):
+        yield found.n, found.n_clusters, found.mean, found.low, found.high, a.mean, b.mean
 
 
 def costs_of(pairs: Sequence[dict[str, Any]], models: Sequence[str]) -> list[dict[str, Any] | None] | None:

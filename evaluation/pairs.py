@@ -25,18 +25,18 @@ SCHEMA = pa.schema(
         ("prompt", pa.string()),
         ("strata", pa.string()),
         ("content", pa.string()),
+        ("cluster", pa.string()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The picture ``reference``, moved by the pose of the video ``driving`` (a cluster of the statistics) under
-    ``prompt``.
+    """The picture ``reference``, moved by the pose of the video ``driving`` under ``prompt``.
 
     In a same-source pair the reference is the driver's first frame, whose frames are the ground truth. ``strata``
     describe the inputs only. ``content`` hashes all that decides the inputs: pairs of one id are one pair only if this
-    is the same too.
+    is the same too. Pairs of one ``cluster`` are one observation of the statistics: by default those of one driver.
     """
 
     id: str
@@ -46,6 +46,10 @@ class Pair:
     prompt: str
     strata: dict[str, str | float]
     content: str = ""
+    cluster: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "cluster", self.cluster or self.driving)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +131,7 @@ def write_pairs(path: Path, pairs: list[Pair]) -> None:
             "prompt": p.prompt,
             "strata": json.dumps(p.strata, sort_keys=True),
             "content": p.content,
+            "cluster": p.cluster,
         }
         for p in pairs
     ]

@@ -63,7 +63,8 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> Iterator[tupl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "steadydancer", "font.family": "sans-serif"}):
+    plain = {"svg.fonttype": "none", "svg.hashsalt": "steadydancer", "font.family": "sans-serif"}
+    with rc_context({**plain, "text.parse_math": False}):  # a $ in a name is a $
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)

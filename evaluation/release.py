@@ -1,6 +1,7 @@
 """The release gate: is a candidate, metric by metric, at most a margin worse than a baseline?"""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from infra import commits
 from infra.commits import Commit
 from infra.errors import UsageError
 
+ALL = "all"
+MOST_LOST = 0.05
+"""Share of the baseline's values that a candidate may lack and pass: what it gives no value for may be its worst."""
 EXIT_CODES: dict[Verdict, int] = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
 STYLES: dict[Verdict, str] = {PASS: "green", FAIL: "bold red", INCONCLUSIVE: "yellow"}
 NOTE = (
@@ -47,12 +51,13 @@ MARGINS = TypeAdapter(Annotated[dict[Annotated[str, AfterValidator(_known)], Mar
 
 @dataclass(frozen=True)
 class MetricGate:
-    """``difference`` of the goodness (minus badness) of candidate and baseline."""
+    """``difference`` of the goodness (minus badness) of candidate and baseline, over ``kinds``: kind -> pairs."""
 
     metric: str
     margin: float
     difference: PairedDifference
     verdict: Verdict
+    kinds: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -89,29 +94,41 @@ def read_margins(path: Path) -> dict[str, float]:
         ) from None
 
 
-def gate(baseline: Commit, candidate: Commit, margins: Mapping[str, float], model: str | None = None) -> Release:
-    """Judges the model of this name, or the last of each evaluation, on the pairs both have.
+def gate(
+    baseline: Commit, candidate: Commit, margins: Mapping[str, float], model: str | None = None, kind: str = ALL
+) -> Release:
+    """Judges the model of this name, or the last of each evaluation, on the pairs of ``kind`` that both have.
 
-    A metric without two common drivers is inconclusive. Raises UsageError for what is no evaluation, a model that is
-    not in both, or a metric that the two define or weigh differently, and SteadyDancerError without a common pair.
+    A metric without two common drivers is inconclusive, and does not pass where the candidate has no value for more
+    than MOST_LOST of the pairs that the baseline has one for. Raises UsageError for what is no evaluation, a model that
+    is not in both, or a metric that the two define or weigh differently, and SteadyDancerError without a common pair.
     """
     comparison = held_together([baseline, candidate])
     names = [_model(comparison, commit, model) for commit in (baseline, candidate)]
-    pairs = by_id(comparison.pairs)
-    gates = []
+    pairs = {name: pair for name, pair in by_id(comparison.pairs).items() if kind in (ALL, pair.kind)}
+    gates, notices = [], list(comparison.notices)
     for metric, margin in margins.items():
-        rows = [[r for r in comparison.scores if r["model"] == name and r["metric"] == metric] for name in names]
+        of_metric = [row for row in comparison.scores if row["metric"] == metric and row["pair"] in pairs]
+        rows = [[row for row in of_metric if row["model"] == name] for name in names]
         _one_definition(metric, names, rows)
         theirs, ours = map(_goodness, rows)
         difference = paired_difference(ours, theirs, pairs)
-        gates.append(MetricGate(metric, margin, difference, judge(difference.low, difference.high, margin)))
-    return Release(*names, gates, comparison.notices)
+        verdict = judge(difference.low, difference.high, margin)
+        if lost := len(theirs.keys() - ours.keys()):
+            notices.append(f"LOST VALUES of {metric}: the candidate lost {lost} of {len(theirs)}.")
+            if verdict == PASS and lost > MOST_LOST * len(theirs):
+                verdict = INCONCLUSIVE
+        kinds = Counter(pairs[name].kind for name in sorted(theirs.keys() & ours.keys()))
+        gates.append(MetricGate(metric, margin, difference, verdict, dict(kinds)))
+    return Release(*names, gates, notices)
 
 
-def gate_release(baseline: str, candidate: str, margins: Path, model: str | None, console: Console) -> int:
+def gate_release(
+    baseline: str, candidate: str, margins: Path, model: str | None, console: Console, kind: str = ALL
+) -> int:
     """Prints the verdict on two evaluation folders; the exit code is 0 for pass, 1 for fail, 3 for inconclusive."""
     asked = read_margins(margins)
-    release = gate(commits.read(baseline), commits.read(candidate), asked, model)
+    release = gate(commits.read(baseline), commits.read(candidate), asked, model, kind)
     show(release, console)
     return EXIT_CODES[release.verdict]
 
@@ -128,8 +145,11 @@ def show(release: Release, console: Console) -> None:
         value, interval = with_interval(found.mean, found.low, found.high, signed=True)
         _, two_way = with_interval(found.mean, found.two_way_low, found.two_way_high, signed=True)
         name = f"{gate.metric.replace('_', ' ')} {arrow(METRICS[gate.metric])}"
+        counted = [pairs_and_drivers(found.n, found.n_clusters)]
+        if len(gate.kinds) > 1:
+            counted += [f"{number} {kind.replace('_', ' ')}" for kind, number in gate.kinds.items()]
         table.add_row(
-            Text(name) + Text(f"\n{pairs_and_drivers(found.n, found.n_clusters)}", "dim"),
+            Text(name) + Text("\n" + "\n".join(counted), "dim"),
             value,
             Text(interval or "none") + Text(f"\n{two_way}" if two_way else "", "dim"),
             f"{gate.margin:g}",

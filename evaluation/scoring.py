@@ -1,6 +1,7 @@
 """Scores of all generated videos as tables, computed side by side, each backbone in an actor of its own."""
 
-from collections.abc import Collection, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,14 @@ from evaluation.backbones.weights import WeightFiles
 from evaluation.benchmarks.benchmark import Benchmark, played
 from evaluation.features import Features
 from evaluation.metrics.evidence import NotComputable
-from evaluation.metrics.metric import ERROR, OK, Score
+from evaluation.metrics.metric import ERROR, OK, Metric, Score
 from evaluation.metrics.registry import select
 from evaluation.metrics.sets.registry import select_sets
+from evaluation.metrics.sets.set_metric import SetMetric
 from evaluation.set_scoring import score_sets
 from evaluation.tasks import Failure, run_tasks
 from evaluation.video_scoring import Asked, EstimatorBuilder, pose_estimator, score_video
+from infra.errors import UsageError
 from infra.schema import Config
 
 SCHEMA = pa.schema(
@@ -66,6 +69,38 @@ def weights_of(backbones: Collection[str], weights: WeightFiles) -> str:
         return "none"
 
 
+def check(config: Config) -> list[Metric]:
+    """The metrics asked for. Raises UsageError for names that are not known of evaluate.metrics, sets and weights, and
+    SteadyDancerError for weights of theirs that are not there, or not what they should be.
+    """
+    metrics, sets = select(config.evaluate.metrics), select_sets(config.evaluate.sets)
+    known = sorted({weights.key for backbone in BACKBONES.values() for weights in backbone.weights})
+    for field in ("weights", "weights_sha256"):
+        for key in getattr(config.evaluate, field):
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise UsageError(
+                    f"evaluate.{field}.{key}: no backbone has such weights.{hint}", f"Known: {', '.join(known)}."
+                )
+    weights = WeightFiles(config.evaluate)
+    for name in sorted(_backbones(metrics, sets)):
+        weights_of({name}, weights)
+    return metrics
+
+
+def used_weights(config: Config) -> dict[str, str]:
+    """By metric and set metric, :func:`weights_of` what it asks. Raises as :func:`check`."""
+    metrics, sets = select(config.evaluate.metrics), select_sets(config.evaluate.sets)
+    weights = WeightFiles(config.evaluate)
+    asked = {metric.name: metric.backbones for metric in metrics} | {metric.name: {metric.backbone} for metric in sets}
+    return {name: weights_of(backbones, weights) for name, backbones in asked.items()}
+
+
+def _backbones(metrics: Iterable[Metric], sets: Iterable[SetMetric]) -> set[str]:
+    return {name for metric in metrics for name in metric.backbones} | {metric.backbone for metric in sets}
+
+
 def score_pairs(
     config: Config,
     benchmark: Benchmark,
@@ -80,15 +115,13 @@ def score_pairs(
     """
     metrics, sets = select(config.evaluate.metrics), select_sets(config.evaluate.sets)
     weights = WeightFiles(config.evaluate)
-    used = {metric.name: weights_of(metric.backbones, weights) for metric in metrics}
-    used_by_sets = {metric.name: weights_of({metric.backbone}, weights) for metric in sets}
-    ids = {metric.name: metric.identify(config.pose.estimator) for metric in metrics}
-    names = {name for metric in metrics for name in metric.backbones} | {metric.backbone for metric in sets}
+    used = used_weights(config)
+    ids = {metric.name: metric.identify(config) for metric in metrics}
     asked = Asked(
         config,
         keys={name: f"{ids[name]} {used[name]}".strip() for name in ids},
-        set_keys={m.name: f"{m.name}@{m.version}/{m.preprocessing} {used_by_sets[m.name]}" for m in sets},
-        embedder=Features(folder / "features", weights, actors.start(names, weights)),
+        set_keys={m.name: f"{m.name}@{m.version}/{m.preprocessing} {used[m.name]}" for m in sets},
+        embedder=Features(folder / "features", weights, actors.start(_backbones(metrics, sets), weights)),
         estimator=estimator,
         folder=folder / "scores",
     )
@@ -101,7 +134,7 @@ def score_pairs(
     scored = run_tasks(score_video, calls, label="Scoring") if calls else {}
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
-    kept: dict[tuple[str, str], dict[str, Path]] = {}
+    kept: dict[tuple[str, str], dict[str, Path | Failure]] = {}
     for (model, pair), video in videos.items():
         outcome = video if isinstance(video, Failure) else scored[model, pair]
         scores, kept[model, pair] = ({}, {}) if isinstance(outcome, Failure) else outcome
@@ -113,5 +146,7 @@ def score_pairs(
             rows.append({**about, "kind": by_id[pair].kind, "weights": used[name], **answer})
             if score.status == OK and score.curve is not None:
                 curves += [{**about, "frame": frame, "value": value} for frame, value in enumerate(score.curve)]
-    of_sets = score_sets(kept, {pair.id: pair.kind for pair in benchmark.pairs}, used_by_sets)
+    of_sets = score_sets(
+        kept, {pair.id: pair.kind for pair in benchmark.pairs}, {metric.name: used[metric.name] for metric in sets}
+    )
     return Scored(pa.Table.from_pylist(rows, SCHEMA), pa.Table.from_pylist(curves, CURVES), of_sets)

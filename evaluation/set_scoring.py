@@ -1,6 +1,8 @@
 """The set metrics of every model: features of all its videos, kept video by video, compared at the end."""
 
 import uuid
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,7 @@ from evaluation.metrics.evidence import Evidence, NotComputable
 from evaluation.metrics.metric import ERROR
 from evaluation.metrics.sets.registry import SET_METRICS
 from evaluation.metrics.sets.set_metric import Rows, SetMetric
+from evaluation.tasks import Failure
 
 SCHEMA = pa.schema(
     [
@@ -48,7 +51,7 @@ def read(path: Path) -> Kept | None:
             reason = str(arrays["reason"])
             rows = None if reason else (arrays["real"], arrays["generated"])
             return Kept(rows, float(arrays["fps"]), tuple(map(int, arrays["size"])), reason or None)
-    except (FileNotFoundError, EOFError, ValueError, KeyError):
+    except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
 
 
@@ -68,18 +71,24 @@ def keep(metric: SetMetric, evidence: Evidence, path: Path) -> None:
 
 
 def score_sets(
-    kept: Mapping[tuple[str, str], Mapping[str, Path]], kinds: Mapping[str, str], weights: Mapping[str, str]
+    kept: Mapping[tuple[str, str], Mapping[str, Path | Failure]], kinds: Mapping[str, str], weights: Mapping[str, str]
 ) -> pa.Table:
-    """A table of :data:`SCHEMA` from the files of every (model, pair id): set metric -> file. ``kinds`` is by pair id,
-    ``weights`` by metric. A video without rows is left out; where none has any, the first reason is told.
+    """A table of :data:`SCHEMA` from the files of every (model, pair id): set metric -> file, or how it broke there.
+    ``kinds`` is by pair id, ``weights`` by metric. A video without rows is left out; where none has any, the first
+    reason is told. There is no value where the metric broke on a video, which the next run tries again.
     """
     rows = []
     groups = dict.fromkeys((model, kinds[pair]) for model, pair in kept)
     for (model, kind), name in ((group, name) for group in groups for name in weights):
         files = [paths.get(name) for (m, pair), paths in sorted(kept.items()) if (m, kinds[pair]) == (model, kind)]
-        videos = [read(path) for path in files if path is not None]
+        broken = [file.reason for file in files if isinstance(file, Failure)]
+        videos = [read(file) for file in files if isinstance(file, Path)]
         about = {"model": model, "kind": kind, "metric": name, "weights": weights[name]}
-        rows.append(about | _answer(SET_METRICS[name], [video for video in videos if video is not None]))
+        row = about | _answer(SET_METRICS[name], [video for video in videos if video is not None])
+        if broken:
+            row |= {"value": None, "standard_error": None, "status": ERROR}
+            row["reason"] = f"{len(broken)} of {len(files)} videos: {broken[0]}"
+        rows.append(row)
     return pa.Table.from_pylist(rows, SCHEMA)
 
 

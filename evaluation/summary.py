@@ -23,7 +23,8 @@ class SummaryRow:
 
     Means and bounds are of :class:`evaluation.statistics.clusters.Estimate`, the rest of
     :class:`evaluation.statistics.paired.PairedDifference`; ``p_holm`` is over the metrics asked of the model.
-    What cannot be said is None: a mean of no values, an interval over one driving video.
+    ``badness`` is what models are ranked by, see :func:`_badness`. What cannot be said is None: a mean of no values, an
+    interval over one driving video.
     """
 
     model: str
@@ -47,6 +48,7 @@ class SummaryRow:
     p: float | None
     p_holm: float | None
     mde: float | None
+    badness: float | None
 
 
 def arrow(metric: Metric) -> str:
@@ -93,6 +95,12 @@ def summarise(
         }
         differences |= {(metric_id, model): found for metric_id, found in corrected(by_metric).items()}
 
+    badness: dict[tuple[str, str], float | None] = {}
+    for metric_id, name in names.items():
+        by_model = {model: values[metric_id, model] for model in models if (metric_id, model) in values}
+        found = _badness(METRICS[name], by_model, pair_of)
+        badness |= {(metric_id, model): mean for model, mean in found.items()}
+
     nothing = paired_difference({}, {}, {})
     return [
         _row(
@@ -103,6 +111,7 @@ def summarise(
             mean=estimate(values.get((metric_id, model), {}), pair_of),
             against=against.get(model),
             difference=differences.get((metric_id, model), nothing),
+            badness=badness.get((metric_id, model)),
         )
         for metric_id in sorted(names, key=lambda i: (list(METRICS).index(names[i]), i))
         for model in models
@@ -118,6 +127,7 @@ def _row(
     mean: Estimate,
     against: str | None,
     difference: PairedDifference,
+    badness: float | None,
 ) -> SummaryRow:
     return SummaryRow(
         model=model,
@@ -141,19 +151,37 @@ def _row(
         p=difference.p,
         p_holm=difference.p_holm,
         mde=difference.mde,
+        badness=badness,
     )
 
 
+def _badness(
+    metric: Metric, values: Mapping[str, Mapping[str, float]], pair_of: Mapping[str, Pair]
+) -> dict[str, float | None]:
+    """The mean badness of the models with the most values, over the pairs that all of these have.
+
+    Not the badness of the mean: values on both sides of a target would cancel. ``values``: model -> pair id -> value.
+    """
+    most = max(map(len, values.values()), default=0)
+    candidates = {model: by_pair for model, by_pair in values.items() if len(by_pair) == most}
+    shared = set.intersection(*map(set, candidates.values())) if candidates else set()
+    return {
+        model: estimate({pair: metric.badness(by_pair[pair]) for pair in shared}, pair_of).mean
+        for model, by_pair in candidates.items()
+    }
+
+
 def best_models(summary: Sequence[SummaryRow]) -> dict[str, set[str]]:
-    """Per metric id the models with the best mean, among those with the most values (others: other pairs)."""
-    best: dict[str, set[str]] = {}
-    for metric_id in {row.metric_id for row in summary}:
-        rows = [row for row in summary if row.metric_id == metric_id and row.n]
-        rows = [row for row in rows if row.n == max(r.n for r in rows)]
-        if len(rows) > 1:
-            badness = [METRICS[row.metric].badness(row.mean) for row in rows]
-            best[metric_id] = {row.model for row, b in zip(rows, badness, strict=True) if b == min(badness)}
-    return best
+    """Per metric id the models of the least badness, of two at least that were ranked, see :class:`SummaryRow`."""
+    ranked: dict[str, dict[str, float]] = {}
+    for row in summary:
+        if row.badness is not None:
+            ranked.setdefault(row.metric_id, {})[row.model] = row.badness
+    return {
+        metric_id: {model for model, badness in models.items() if badness == min(models.values())}
+        for metric_id, models in ranked.items()
+        if len(models) > 1
+    }
 
 
 def failures(scores: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,16 +1,19 @@
 """Summaries on a terminal: one row per metric, one column per model."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import wrap
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evaluation.metrics.metric import ERROR
 from evaluation.metrics.registry import METRICS
-from evaluation.summary import INTERVAL_NOTE, SummaryRow, arrow, best_models
+from evaluation.metrics.sets.registry import SET_METRICS
+from evaluation.summary import ARROWS, INTERVAL_NOTE, SummaryRow, arrow, best_models
 
 SIGNIFICANT = 0.05
 P_NOTE = (
@@ -45,6 +48,27 @@ def print_differences(console: Console, summary: Sequence[SummaryRow], title: st
     compared = [row for row in summary if row.against is not None]
     note = f"{INTERVAL_NOTE} {P_NOTE}"
     _print(console, compared, title, cell, lambda row: (row.n_common, row.n_common_clusters), note)
+
+
+def print_sets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Metrics of a model's videos together, rows of :data:`evaluation.set_scoring.SCHEMA`; why one has no value."""
+    if not rows:
+        return
+    table = Table(title=Text("Metrics of sets of videos"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("metric", "model", "pairs", "value ± standard error", "videos"):
+        table.add_column(name, justify="right" if name in ("value ± standard error", "videos") else "left")
+    for row in rows:
+        value = "n/a" if row["value"] is None else f"{row['value']:.4g}"
+        error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2g}"
+        metric = SET_METRICS[row["metric"]]
+        what = Text(f"{metric.name.replace('_', ' ')} {ARROWS[metric.direction]}")
+        kind = row["kind"].replace("_", " ")
+        table.add_row(what, Text(row["model"]), kind, Text(value + error), str(row["videos"]))
+    console.print(table)
+    for row in rows:
+        if row["reason"] is not None:
+            told = f"{row['metric']} {row['model']} {row['kind'].replace('_', ' ')}: {row['reason']}"
+            console.print(Text(told, "red" if row["status"] == ERROR else "dim"), soft_wrap=True)
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, signed: bool = False) -> tuple[str, str]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
+AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ def run_tasks(
 ) -> dict[Key, Any | Failure]:
     """``function(*arguments)`` for every call, each a Ray task of one core (and, for ``gpu``, one GPU if there is one).
 
-    ``done`` counts work of earlier runs into the bar. A task that raises, or whose worker dies twice, gives a Failure.
-    Results are in the order of ``calls``. An interrupt cancels what is still running.
+    At most AT_ONCE tasks a core are there at a time: one that waits for an actor gives its core to the next, and so all
+    videos would be in memory at once. ``done`` counts work of earlier runs into the bar. A task that raises, or whose
+    worker dies twice, gives a Failure. Results are in the order of ``calls``. An interrupt cancels what is running.
     """
     import ray
     from rich.console import Console
@@ -29,15 +32,23 @@ def run_tasks(
     gpus = 1 if gpu and ray.cluster_resources().get("GPU", 0) >= 1 else 0
     task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(function)
     results: dict[Key, Any | Failure] = {}
-    waiting = {task.remote(*arguments): key for key, arguments in calls.items()}
+    left, waiting = iter(calls.items()), {}
+    most = AT_ONCE * max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def top_up() -> None:
+        for key, arguments in islice(left, most - len(waiting)):
+            waiting[task.remote(*arguments)] = key
+
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     try:
         with Progress(*columns, console=Console()) as progress:
             bar = progress.add_task(label, total=done + len(calls), completed=done)
+            top_up()
             while waiting:
                 for reference in ray.wait(list(waiting), num_returns=1)[0]:
                     results[waiting.pop(reference)] = _result(ray, reference)
                     progress.advance(bar)
+                top_up()
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
@@ -48,10 +59,11 @@ def _result(ray, reference) -> Any | Failure:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        return Failure(f"{type(error.cause).__name__}: {_first_line(error.cause)}")
+        return Failure(in_one_line(error.cause))
     except ray.exceptions.RayError as error:  # the worker died: out of memory, killed
-        return Failure(f"{type(error).__name__}: {_first_line(error)}")
+        return Failure(in_one_line(error))
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
+def in_one_line(error: BaseException) -> str:
+    """What kind of error it is, and the first line of its message."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

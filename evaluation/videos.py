@@ -3,6 +3,7 @@
 ``<pair>.mp4``, or ``<pair>-<seed>.mp4`` where a method was run with several seeds.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,12 +11,16 @@ from evaluation.benchmarks.manifest import SEED
 from evaluation.pairs import Pair
 from evaluation.tasks import Failure
 from infra.errors import SteadyDancerError
+from infra.schema import Videos
+
+MISSING = "missing:"
+"""What the reason of a Failure begins with."""
 
 
 def find_videos(
     label: str, folder: Path, pairs: Iterable[Pair]
 ) -> tuple[dict[tuple[str, str], Path | Failure], list[str]]:
-    """The video of each (label, pair id), a Failure where there is none, and what to tell of the folder.
+    """The video of each (label, pair id), a Failure where there is none or no file, and what to tell of the folder.
 
     Of several seeds the lowest is taken, which is told, as are files that belong to no pair. Raises SteadyDancerError
     for a folder that is not there, or has not one of the pairs.
@@ -37,12 +42,21 @@ def find_videos(
             "Name the videos after the pairs: <pair>.mp4, or <pair>-<seed>.mp4.",
         )
     found = {
-        (label, pair.id): seeds[pair.id][min(seeds[pair.id])]
+        (label, pair.id): _file(seeds[pair.id][min(seeds[pair.id])])
         if pair.id in seeds
-        else Failure(f"missing: {folder} has no {pair.id}.mp4")
+        else Failure(f"{MISSING} {folder} has no {pair.id}.mp4")
         for pair in pairs
     }
     return found, [*_seeds_notice(label, seeds), *_strangers_notice(label, strangers)]
+
+
+def folder_of(theirs: Videos) -> Path:
+    return Path(theirs.folder).expanduser().absolute()
+
+
+def _file(path: Path) -> Path | Failure:
+    readable = path.is_file() and os.access(path, os.R_OK)
+    return path if readable else Failure(f"{MISSING} {path} is no file that can be read")
 
 
 def _told_by(stem: str, ids: set[str]) -> tuple[str | None, int]:

@@ -20,6 +20,7 @@ from infra.workspace import Workspace, claim
 class Step:
     """``run`` names a function ``(config, workspace, run: StepRun) -> Commit``; ``show`` prints what its commit holds.
     ``outdated`` names one ``(config, workspace, commit) -> str | None``: why a committed step must run again.
+    ``follows``: it runs again too where a parent is another now. Others stop the chain: training is too dear for that.
 
     All are ``module:function``, imported when needed, so that naming a step costs nothing.
     """
@@ -30,6 +31,7 @@ class Step:
     show: str | None = None
     number: int | None = None  # passed on to a step that is one of several, as the training stages are
     outdated: str | None = None
+    follows: bool = False
 
 
 def run_chain(config: Config, steps: Iterable[Step], console: Console | None = None) -> list[Commit]:
@@ -43,8 +45,9 @@ def run_chain(config: Config, steps: Iterable[Step], console: Console | None = N
         tracking = chain_run = None
         passed: list[tuple[Step, Commit]] = []
         for step in steps:
-            commit = _committed(step, workspace)
-            why = step.outdated and commit and _function(step.outdated)(config, workspace, commit)
+            commit, why = _committed(step, workspace)
+            if commit and not why and step.outdated:
+                why = _function(step.outdated)(config, workspace, commit)
             if commit is None or why:
                 if tracking is None:
                     tracking, chain_run = _start(config, workspace, running, console)
@@ -98,21 +101,24 @@ def _start(config: Config, workspace: Workspace, running: ExitStack, console: Co
     return tracking, chain_run
 
 
-def _committed(step: Step, workspace: Workspace) -> Commit | None:
+def _committed(step: Step, workspace: Workspace) -> tuple[Commit | None, str | None]:
+    """What the step made, and why it is to be made again: a parent is another now."""
     commit = find(step.target(workspace))
     if commit is None:
-        return None
+        return None, None
     verify(commit)
     for parent in commit.parents:
         where = commit.parent_uri(parent)
         now = find(where)
         if now is None or now.id != parent.id:
+            held = now.id[:12] if now else "none"
+            told = f"{commit.uri} was made from {parent.kind} {parent.id[:12]}, but {where} holds {held} now."
+            if now and step.follows:
+                return commit, told
             raise SteadyDancerError(
-                f"{commit.uri} was made from {parent.kind} {parent.id[:12]}, but {where} holds "
-                f"{now.id[:12] if now else 'none'} now.",
-                f"Delete {commit.uri} to make it from what is there now, or put the parent back.",
+                told, f"Delete {commit.uri} to make it from what is there now, or put the parent back."
             )
-    return commit
+    return commit, None
 
 
 def _function(path: str) -> Callable:

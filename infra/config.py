@@ -150,8 +150,11 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _assign(data: Any, keys: list[str], value: Any) -> None:
     """Sets ``a.b.0.c``; numbers index lists."""
-    for key in keys[:-1]:
+    for depth, key in enumerate(keys[:-1], 1):
         data = data[int(key)] if isinstance(data, list) else data.setdefault(key, {})
+        if not isinstance(data, (dict, list)):
+            where = ".".join(keys[:depth])
+            raise UsageError(f"{where} is {data!r}, which has no keys inside it.", f"Give the whole of it: {where}=...")
     if isinstance(data, list):
         data[int(keys[-1])] = value
     else:
@@ -160,6 +163,7 @@ def _assign(data: Any, keys: list[str], value: Any) -> None:
 
 def _check_name(keys: list[str]) -> None:
     kind: Any = Config
+    hint = None
     for depth, key in enumerate(keys):
         where = ".".join(keys[: depth + 1])
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -168,8 +172,11 @@ def _check_name(keys: list[str]) -> None:
             kind = _plain(kind.model_fields[key].annotation)
         elif typing.get_origin(kind) in (list, tuple) and key.isdigit():
             kind = _plain(typing.get_args(kind)[0])
+        elif typing.get_origin(kind) is dict and key:
+            kind = _plain(typing.get_args(kind)[1])
+            hint = f"A name that has a dot itself: '{'.'.join(keys[:depth])}={{{'.'.join(keys[depth:])}: ...}}'."
         else:
-            raise UsageError(f"{'.'.join(keys[:depth])} has no keys inside it, {where!r} asks for one.")
+            raise UsageError(f"{'.'.join(keys[:depth])} has no keys inside it, {where!r} asks for one.", hint)
 
 
 def _plain(annotation: Any) -> Any:
@@ -182,6 +189,8 @@ def _plain(annotation: Any) -> Any:
 
 
 def _inside(section: Any, part: str | int) -> Any:
+    if typing.get_origin(section) is dict:
+        return typing.get_args(section)[1]
     return section.model_fields[part].annotation if isinstance(part, str) else typing.get_args(section)[0]
 
 

@@ -74,6 +74,11 @@ class Workspace:
         return self.folder / "evaluation"
 
     @property
+    def evaluation_scores(self) -> Path:
+        """Scores of single videos and features of networks, kept for later evaluations: may be deleted at any time."""
+        return self.folder / "evaluation-scores"
+
+    @property
     def comparison(self) -> Path:
         return self.folder / "comparison"
 
@@ -153,7 +158,7 @@ def _belongs(folder: Path, config: Config) -> None:
         changed = differences(identity(validate(theirs)), identity(config))
         if not changed:
             return
-        if all(_curated_again(*change) for change in changed):
+        if all(_may_change(*change) for change in changed):
             _own(folder, _owner(folder)["chain"], config)
             return
         store = validate(theirs).store
@@ -175,13 +180,13 @@ def _belongs(folder: Path, config: Config) -> None:
     _own(folder, chain, config)
 
 
-CURATED_AGAIN = ("rights", "curate", "caption")
-"""Sections that only `curate` reads: it finds out by itself what of its dataset they make outdated."""
+MAY_CHANGE = ("rights", "curate", "caption", "animate", "evaluate")
+"""Sections that only `curate` or only `evaluate` reads, each of which finds out by itself what they make outdated."""
 
 
-def _curated_again(key: str, old: object, new: object) -> bool:
+def _may_change(key: str, old: object, new: object) -> bool:
     """Whether a folder may go on with another value. The rendered corpus never takes the place of somebody's videos."""
-    return key.split(".")[0] in CURATED_AGAIN or (key == "sources" and isinstance(old, list) and isinstance(new, list))
+    return key.split(".")[0] in MAY_CHANGE or (key == "sources" and isinstance(old, list) and isinstance(new, list))
 
 
 def _own(folder: Path, chain: str, config: Config) -> None:

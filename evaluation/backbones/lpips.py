@@ -131,5 +131,4 @@ def _backbone(name: str, kind: str, preprocessing: str, prepare) -> Backbone:
 
 
 LPIPS_ALEX = _backbone("lpips_alex", "alex", "range-1to1", from_minus_one_to_one)
-LPIPS_VGG = _backbone("lpips_vgg", "vgg", "range-1to1", from_minus_one_to_one)
 LPIPS_VGG_01 = _backbone("lpips_vgg_01", "vgg", "range0to1", from_zero_to_one)

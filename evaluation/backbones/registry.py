@@ -8,7 +8,7 @@ from evaluation.backbones.faces import FACES
 from evaluation.backbones.frame_interpolation import AMT_S
 from evaluation.backbones.i3d import I3D_LOGITS, I3D_LOGITS_PREFIXES, I3D_LOGITS_SQUASH
 from evaluation.backbones.inception import INCEPTION_FID, INCEPTION_FID_HUMANVID
-from evaluation.backbones.lpips import LPIPS_ALEX, LPIPS_VGG, LPIPS_VGG_01
+from evaluation.backbones.lpips import LPIPS_ALEX, LPIPS_VGG_01
 from evaluation.backbones.musiq import MUSIQ_SPAQ
 
 BACKBONES: dict[str, Backbone] = {
@@ -24,7 +24,6 @@ BACKBONES: dict[str, Backbone] = {
         DREAMSIM,
         DREAMSIM_PIL,
         LPIPS_ALEX,
-        LPIPS_VGG,
         LPIPS_VGG_01,
         INCEPTION_FID,
         INCEPTION_FID_HUMANVID,

@@ -60,13 +60,26 @@ def _local(key: str, source: str) -> Path:
         raise SteadyDancerError(
             f"evaluate.weights.{key}={source} is no file.", "Name a local file, or owner/name/file@REVISION of the hub."
         )
+    if not revision:
+        raise SteadyDancerError(
+            f"evaluate.weights.{key}={source} names no revision: the file there may be another one tomorrow.",
+            f"Name the commit that you mean: {source}@REVISION.",
+        )
     import huggingface_hub
 
     owner, repository, file = parts
     try:
-        return Path(huggingface_hub.hf_hub_download(f"{owner}/{repository}", file, revision=revision or None))
+        return _of_hub(f"{owner}/{repository}", file, revision)
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.LocalEntryNotFoundError, OSError) as error:
         raise SteadyDancerError(
             f"evaluate.weights.{key}={source} is no local file, and cannot be had from the hub: {error}",
             "Name a local file, or owner/name/file@REVISION of the hub.",
         ) from error
+
+
+@lru_cache(maxsize=64)
+def _of_hub(repository: str, file: str, revision: str) -> Path:
+    """Asked for once, so that one run has one file even where the revision is a branch."""
+    import huggingface_hub
+
+    return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))

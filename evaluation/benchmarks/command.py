@@ -46,7 +46,11 @@ def check_benchmark(
     if target.exists() and target.resolve() != (folder / FILE).resolve():
         raise UsageError(f"{target} is there already.", "Name a new file, or remove that one.")
     if not target.exists():
-        write_manifest(target, manifest)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_manifest(target, manifest)
+        except OSError as error:
+            raise UsageError(f"{target} cannot be written: {error.strerror}.", "Name another file.") from None
 
     def in_turn(function: Callable, calls: Mapping[str, tuple]) -> None:
         for arguments in track(calls.values(), "Finding poses", console=console, transient=True):
@@ -63,7 +67,7 @@ def check_benchmark(
 
 def strata_table(name: str, pairs: list[Pair]) -> Table:
     """A row per stratum: how many pairs have each value, or the least, middle and largest number."""
-    drivers = len({pair.driving for pair in pairs})
+    drivers = len({pair.cluster for pair in pairs})
     title = f"{escape(name)}: {len(pairs)} pairs of {drivers} drivers"
     table = Table("stratum", "pairs", "values", title=title, title_justify="left")
     for stratum in sorted({key for pair in pairs for key in pair.strata}):

@@ -57,7 +57,8 @@ def dataset_benchmark(dataset: Commit, same_source: int, different_source: int, 
     used = {name for pair in pairs for name in (pair.reference, pair.driving)}
     clips = {clip.clip_id: clip for clip in every if clip.clip_id in used}
     poses = {name: _pose(dataset, clip) for name, clip in clips.items()}
-    measures = (measured(poses[p.reference], poses[p.driving], clips[p.driving].fps) for p in pairs)
+    firsts = {name: pose and pose[:1] for name, pose in poses.items()}
+    measures = (measured(firsts[p.reference], poses[p.driving], clips[p.driving].fps) for p in pairs)
     pairs = [replace(p, strata=p.strata | said) for p, said in zip(pairs, measures, strict=True)]
     return DatasetBenchmark(dataset, with_tertiles(pairs), clips)
 
@@ -115,7 +116,8 @@ def _pair(kind: Literal["same_source", "different_source"], reference: Clip, dri
         "driving_shape": _shape(driver),
     }
     name = f"{kind.removesuffix('_source')}-{digest[:12]}"
-    return Pair(name, kind, reference.clip_id, driver.clip_id, driver.caption, strata, content)
+    # two clips of one video are no two drivers
+    return Pair(name, kind, reference.clip_id, driver.clip_id, driver.caption, strata, content, driver.source_id)
 
 
 def _shape(clip: Clip) -> str:

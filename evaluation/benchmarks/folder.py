@@ -13,7 +13,7 @@ import numpy as np
 from evaluation.benchmarks.benchmark import identify
 from evaluation.benchmarks.manifest import FILE, Entry, Manifest, inside, read_manifest
 from evaluation.benchmarks.poses import Poses
-from evaluation.benchmarks.reading import LONGEST, content_of, read_driver
+from evaluation.benchmarks.reading import LONGEST, content_of, pictures_of, read_driver
 from evaluation.benchmarks.strata import measured, with_tertiles
 from evaluation.pairs import DIFFERENT, SAME, Pair, PairInputs
 from infra.commits import Commit
@@ -89,7 +89,7 @@ class FolderBenchmark:
         """A given pose is in pixels of the file, the frames of a large file are smaller."""
         path = self.folder / entry.driving
         if path.is_dir():
-            size = read_picture(next(path.iterdir())).shape[:2]
+            size = read_picture(pictures_of(path)[0]).shape[:2]
         else:
             info = video.probe(path)
             size = info.height, info.width

@@ -122,12 +122,15 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """A file of the folder. Raises SteadyDancerError where a link leads out of it, or nothing is there."""
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise SteadyDancerError(
-            f"{path} is a link out of its folder.", "Put the file itself there (hf download: with --local-dir)."
-        )
+    """A file of the folder, or a folder of pictures in it. Raises SteadyDancerError where a link leads out of it, or
+    nothing is there.
+    """
+    path, root = folder / name, folder.resolve()
+    for each in (path, *(path.iterdir() if path.is_dir() else ())):
+        if not each.resolve().is_relative_to(root):
+            raise SteadyDancerError(
+                f"{each} is a link out of its folder.", "Put the file itself there (hf download: with --local-dir)."
+            )
     if not path.exists():
         raise SteadyDancerError(f"{path} is missing.")
     return path

@@ -88,6 +88,7 @@ def _start_gap(reference: PoseTrack, driving: PoseTrack) -> float | None:
 
 
 def _proportion_gap(wanted: np.ndarray, shown: np.ndarray, both: np.ndarray) -> float | None:
-    parts = [[bone for bone in part if both[bone]] for part in PARTS]
-    ratios = np.array([np.log(wanted[part].mean() / shown[part].mean()) for part in parts if part])
+    parts = [part for part in ([bone for bone in part if both[bone]] for part in PARTS) if part]
+    lengths = [(wanted[part].mean(), shown[part].mean()) for part in parts]
+    ratios = np.array([np.log(ours / theirs) for ours, theirs in lengths if ours > 0 and theirs > 0])
     return float(np.abs(ratios - np.median(ratios)).mean()) if len(ratios) >= FEWEST_PARTS else None

@@ -1,6 +1,7 @@
 """What changes from frame to frame beyond what motion explains: behind the person, and in the whole frame."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -13,6 +14,17 @@ from model.video import resize
 
 SMALLEST = 32  # pixels; below it the flow has no pyramid
 LONGER_SIDE = 448  # pixels: the flow of larger frames is that of their reduced copies
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV on one thread, so that no number depends on how many there are, whatever its release."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def residuals(video: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -53,11 +65,13 @@ def _measured(steps: list[float]) -> Measured:
     return Measured(mean_of_known(np.array(steps)), np.array([np.nan, *steps]))
 
 
+@_one_thread()
 def _everywhere(evidence: Evidence) -> Measured:
     _flow_possible(evidence)
     return _measured([_mean(residual, inside) for residual, inside in residuals(evidence.generated)])
 
 
+@_one_thread()
 def _background(evidence: Evidence) -> Measured:
     _flow_possible(evidence)
     hidden = masks(evidence.person, evidence.generated.shape[1:3])

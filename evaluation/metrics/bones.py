@@ -15,6 +15,7 @@ from model.pose.tracks import PoseTrack
 
 SEEN = 0.5
 SHORTEST = 0.15  # of the yardstick; a bone that points at the camera has no usable angle
+COLLAPSED = 0.05  # of the yardstick; a shorter one has no direction at all, whatever the confidence of its joints
 CUTOFF_HZ = 4.0
 SHOULDER_WIDTHS_PER_TORSO = 1.5
 
@@ -32,6 +33,14 @@ class BoneSet:
         points = track.keypoints[..., 0].astype(np.float64) + 1j * track.keypoints[..., 1]
         start, end = self.joints.T
         return points[:, end] - points[:, start], (track.scores >= SEEN)[:, self.joints].all(axis=2)
+
+    def present(self, track: PoseTrack) -> tuple[np.ndarray, np.ndarray]:
+        """The bones (T, B) complex, and whether each is seen and has a length, (T, B) bool.
+
+        None has in a track that shows nothing to judge lengths by.
+        """
+        vectors, seen = self.vectors(track)
+        return vectors, seen & (np.abs(vectors) > COLLAPSED * self.yardstick(track))
 
     def usable(self, track: PoseTrack) -> tuple[np.ndarray, np.ndarray]:
         """The bones (T, B) complex, and whether each is seen and long enough to have an angle, (T, B) bool."""

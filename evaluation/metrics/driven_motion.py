@@ -29,7 +29,7 @@ class DrivenMotion:
     made: np.ndarray
     """(T, B): of the generated person"""
     made_seen: np.ndarray
-    """(T, B) bool"""
+    """(T, B) bool: and of some length, so that joints on one point are no bone"""
     asked: np.ndarray
     """(T, B) bool: what the target shows and the video has to show, m of the definitions"""
     fps: float
@@ -79,7 +79,7 @@ def driven_motion(
     of a half body) only where the video shows it. Raises NotComputable where nobody was found or nothing is asked for.
     """
     wanted, wanted_seen = bones.usable(target_pose(evidence, target))
-    vectors, made_seen = bones.vectors(evidence.person if made is None else made)
+    vectors, made_seen = bones.present(evidence.person if made is None else made)
     asked = wanted_seen
     if evidence.reference_pose is not None:
         asked = asked & (bones.vectors(evidence.reference_pose)[1][0] | made_seen)

@@ -19,8 +19,31 @@ Subject = Literal[
 """Pictures that a backbone can be shown, see :meth:`Evidence.pictures`."""
 
 
+SAME_ASPECT = 0.02
+SIDE_STEP = 16  # pixels
+
+
 class NotComputable(Exception):
     """Raised where a metric's definition gives no value for this video; the message is the reason."""
+
+
+def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether pictures of ``other`` (height, width) can be resized to ``size`` and show the same at the same place.
+
+    To 2 %, or what cutting a side of ``size`` to a multiple of 16 makes of it: the model's sizes are such multiples,
+    to which its pictures are squashed.
+    """
+    zooms = size[0] / other[0], size[1] / other[1]
+    return max(zooms) <= (1 + max(SAME_ASPECT, SIDE_STEP / min(size))) * min(zooms)
+
+
+def require_same_aspect(pictures: np.ndarray, others: np.ndarray, name: str) -> None:
+    """Raises NotComputable where the videos or pictures (..., H, W, 3) differ in aspect; ``name``: of the others."""
+    (height, width), (from_height, from_width) = pictures.shape[-3:-1], others.shape[-3:-1]
+    if not same_aspect((height, width), (from_height, from_width)):
+        raise NotComputable(
+            f"the video is {width}x{height}, {name} {from_width}x{from_height}: places do not correspond"
+        )
 
 
 class Estimator(Protocol):
@@ -89,9 +112,13 @@ class Evidence:
 
     @cached_property
     def truth(self) -> np.ndarray:
-        """Ground truth at the moments and in the size of the generated frames, (T, H, W, 3) uint8."""
+        """Ground truth at the moments and in the size of the generated frames, (T, H, W, 3) uint8.
+
+        Raises NotComputable where it has another aspect.
+        """
         from model.video import resize
 
+        require_same_aspect(self.generated, self.ground_truth, "the ground truth")
         size = self.generated.shape[1:3]
         return np.stack([resize(self.ground_truth[i], size) for i in self.driver_frames(len(self.ground_truth))])
 

@@ -1,6 +1,6 @@
 """Is the reference image in the video, as VBench-I2V asks of its subject?"""
 
-from evaluation.metrics.evidence import Evidence
+from evaluation.metrics.evidence import Evidence, require_same_aspect
 from evaluation.metrics.metric import Measured, Metric
 from evaluation.metrics.similarity import VBENCH, image_to_video
 
@@ -8,12 +8,13 @@ FRAMES, REFERENCE = "dino_vitb16_crop224", "dino_vitb16_crop224_pil"
 
 
 def _compute(evidence: Evidence) -> Measured:
+    require_same_aspect(evidence.generated, evidence.reference, "the reference")
     return image_to_video(evidence.embedded(REFERENCE, "reference"), evidence.embedded(FRAMES, "generated"))
 
 
 I2V_SUBJECT = Metric(
     name="i2v_subject",
-    version=1,
+    version=2,
     preprocessing=f"{VBENCH}-dinovitb16-short256-crop224-aa0",
     definition="0.4 max_t a_t + 0.3 mean_t c_t + 0.3 min_t c_t, a_t the cosine of frame and reference image, c_t that "
     "of a frame and the one before, none below 0; CLS of DINO ViT-B/16, middle square. Frames are resized without "

@@ -63,6 +63,7 @@ class _Look:
     suffix: str
     preprocessing: str
     needs: frozenset[Need]
+    needs_of_generated: frozenset[Need]
     needs_of_driver: frozenset[Need]
 
     def features(self, evidence: Evidence, whose: str) -> np.ndarray:
@@ -79,9 +80,15 @@ class _Look:
         reference = self.features(evidence, "reference")[0]
         if np.isnan(reference).any():
             raise NotComputable(f"the reference shows no {self.name}")
-        if self.suffix and not evidence.people:
+        if not self.shown(evidence).any():
             return np.full(len(evidence.generated), np.nan)
         return similarity(self.features(evidence, "generated"), reference)
+
+    def shown(self, evidence: Evidence) -> np.ndarray:
+        """(T,): 1 for each generated frame that shows it, else 0."""
+        if self.suffix and not evidence.people:
+            return np.zeros(len(evidence.generated))
+        return (~np.isnan(self.features(evidence, "generated")).any(axis=1)).astype(float)
 
     def seen(self, evidence: Evidence) -> np.ndarray:
         """As :meth:`generated`. Raises NotComputable where less than half of the frames show it."""
@@ -110,7 +117,8 @@ def _metrics(look: _Look) -> tuple[Metric, ...]:
         direction: str,
         unit: str = "",
         course: Callable[[Evidence], np.ndarray] = look.seen,
-        needs: frozenset[Need] = frozenset(),
+        needs: frozenset[Need] = look.needs,
+        version: int = 1,
     ) -> Metric:
         def measure(evidence: Evidence) -> Measured:
             similarities = course(evidence)
@@ -118,7 +126,7 @@ def _metrics(look: _Look) -> tuple[Metric, ...]:
 
         return Metric(
             name=f"identity_{look.name}_{name}",
-            version=1,
+            version=version,
             preprocessing=look.preprocessing,
             definition=definition,
             source="this project; VBench's subject consistency cannot see a person change slowly",
@@ -126,7 +134,7 @@ def _metrics(look: _Look) -> tuple[Metric, ...]:
             unit=unit,
             direction=direction,
             compute=measure,
-            needs=look.needs | needs,
+            needs=needs,
             backbones=frozenset({look.backbone}),
         )
 
@@ -165,11 +173,13 @@ def _metrics(look: _Look) -> tuple[Metric, ...]:
         ),
         metric(
             "coverage",
-            lambda found, _: float(np.isfinite(found).mean()),
+            lambda shown, _: float(shown.mean()),
             f"Share of the generated frames that show {look.of}.",
             (0, 1),
             "higher",
-            course=look.generated,
+            course=look.shown,
+            needs=look.needs_of_generated,
+            version=2,
         ),
         metric(
             "excess_drift",
@@ -178,7 +188,7 @@ def _metrics(look: _Look) -> tuple[Metric, ...]:
             "which cancels what turning away does to the features.",
             (-4, 4),
             "lower",
-            needs=look.needs_of_driver,
+            needs=look.needs | look.needs_of_driver,
         ),
     )
 
@@ -190,6 +200,7 @@ FACE = _Look(
     suffix="",
     preprocessing="sface-yunet0.5-yaw45",
     needs=frozenset({"reference"}),
+    needs_of_generated=frozenset(),
     needs_of_driver=frozenset({"driving_frames"}),
 )
 PERSON = _Look(
@@ -199,6 +210,7 @@ PERSON = _Look(
     suffix="_person",
     preprocessing="dinovitb16-personbox1.4-256",
     needs=frozenset({"reference", "reference_pose", "pose"}),
+    needs_of_generated=frozenset({"pose"}),
     needs_of_driver=frozenset({"driving_frames", "driving"}),
 )
 IDENTITY = _metrics(FACE) + _metrics(PERSON)

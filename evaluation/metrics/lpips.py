@@ -19,7 +19,7 @@ def _compute(evidence: Evidence) -> Measured:
 
 LPIPS = Metric(
     name="lpips",
-    version=1,
+    version=2,
     preprocessing="lpips0.1-alexnet-range-1to1",
     definition="Mean over frames of the LPIPS distance (AlexNet, linear heads 0.1, pictures in -1..1 at full size) of "
     "the generated frame and the driver's frame of the same moment, the ground truth resized to the generated size.",

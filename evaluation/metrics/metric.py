@@ -8,8 +8,12 @@ from typing import Literal
 import numpy as np
 
 from evaluation.metrics.evidence import Evidence, NotComputable
+from infra.config import section_hash
+from infra.schema import Config
 
 OK, NOT_COMPUTABLE, ERROR = "ok", "not_computable", "error"
+LEAST_RATIO = 0.05
+"""Values below it are as bad as it on a logarithmic scale: a frozen video's 0 has the finite badness ln 20."""
 Need = Literal["ground_truth", "reference", "reference_pose", "ceiling", "driving", "driving_frames", "control", "pose"]
 
 
@@ -41,14 +45,15 @@ _NEEDS: dict[str, tuple[str, str]] = {
     "control": ("control", "the pose that was fed to the model is not known"),
     "pose": ("estimator", "no pose estimator"),
 }
+_POSES: frozenset[Need] = frozenset({"pose", "driving", "control", "reference_pose"})
 
 
 @dataclass(frozen=True)
 class Metric:
     """``compute`` gets an Evidence that has all of ``needs`` and returns the value or raises NotComputable.
 
-    ``direction`` says which way is better; "target" means the nearer to ``target`` the better. ``backbones`` are the
-    names of those it asks the evidence for.
+    ``direction`` says which way is better; "target" means the nearer to ``target`` the better, by difference or, on the
+    scale "log", by ratio. ``backbones`` are the names of those it asks the evidence for.
     """
 
     name: str
@@ -63,13 +68,22 @@ class Metric:
     needs: frozenset[Need] = frozenset()
     backbones: frozenset[str] = frozenset()
     target: float | None = None
+    scale: Literal["linear", "log"] = "linear"
 
-    def identify(self, estimator: str) -> str:
+    def identify(self, config: Config) -> str:
         """``name@version/preprocessing``; two values are comparable only under the same id.
 
-        ``estimator`` names the pose estimator, which belongs to the preprocessing of a metric that needs one.
+        What the config decides of the preprocessing is in it: the pose estimator and all settings of poses, how the
+        pose that was fed is aligned, the latent codec.
         """
-        return f"{self.name}@{self.version}/{self.preprocessing}" + (f"-{estimator}" if "pose" in self.needs else "")
+        parts = [f"{self.name}@{self.version}/{self.preprocessing}"]
+        if self.needs & _POSES:
+            parts += [config.pose.estimator, section_hash(config, "pose")[:8]]
+        if "control" in self.needs:
+            parts.append("official" if config.pose.compat else "robust")
+        if "ceiling" in self.needs:
+            parts.append(config.encode.codec)
+        return "-".join(parts)
 
     def score(self, evidence: Evidence) -> Score:
         """Never a default: what cannot be computed says why."""
@@ -88,7 +102,12 @@ class Metric:
         return Score(float(value), OK, None, None if curve is None else _plain(curve))
 
     def badness(self, value: float) -> float:
-        """Orders values, best first."""
+        """Orders values, best first. In the metric's unit, but |ln(value / target)| on the scale "log".
+
+        There 0.5 and 2 are as far from 1, and all below LEAST_RATIO of the target as far as that.
+        """
+        if self.direction == "target" and self.scale == "log":
+            return abs(math.log(max(value / self.target, LEAST_RATIO)))
         if self.direction == "target":
             return abs(value - self.target)
         return value if self.direction == "lower" else -value

@@ -29,14 +29,15 @@ def _hands(evidence: Evidence) -> Measured:
 
 _ASKED = (
     "Bones asked for: those that {target} shows (confidence of both joints 0.5 or more, at least 0.15 {yardstick} "
-    "long) and the reference or the video shows too. A missing one counts as wrong; where more than half are missing, "
-    "there is no value: read missing_bones beside it."
+    "long) and the reference or the video shows too. A missing one counts as wrong, as does one "
+    "that is no longer than 0.05 {yardstick} in the video; where more than half are missing, there is no value: read "
+    "missing_bones beside it."
 )
 _SOURCE = "this project; PCK's idea on angles, which hold across people of other proportions"
 
 MOTION_DRIVING_ACCURACY, CONTROL_MOTION_DRIVING_ACCURACY = against_both(
     name="motion_driving_accuracy",
-    version=1,
+    version=2,
     preprocessing="bones12-seen0.5-long0.15-within30deg",
     definition="Share of the 12 body bones, over all frames, that point within 30° of those of {target}. "
     + _ASKED.format(target="{target}", yardstick="torsos")
@@ -51,7 +52,7 @@ MOTION_DRIVING_ACCURACY, CONTROL_MOTION_DRIVING_ACCURACY = against_both(
 
 MOTION_DRIVING_AREA = Metric(
     name="motion_driving_area",
-    version=1,
+    version=2,
     preprocessing="bones12-seen0.5-long0.15-area60deg",
     definition="Motion driving accuracy averaged over all tolerances from 0 to 60°, so that it does not hang on one. "
     + _ASKED.format(target="the driver", yardstick="torsos"),
@@ -65,7 +66,7 @@ MOTION_DRIVING_AREA = Metric(
 
 HAND_MOTION_DRIVING_ACCURACY = Metric(
     name="hand_motion_driving_accuracy",
-    version=1,
+    version=2,
     preprocessing="bones40-seen0.5-long0.15-within30deg",
     definition="Share of the 2 x 20 bones of the hands, over all frames, that point within 30° of the driver's. "
     + _ASKED.format(target="the driver", yardstick="of the way from the wrist to the middle knuckle"),

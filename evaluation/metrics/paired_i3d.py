@@ -20,7 +20,7 @@ def _compute(evidence: Evidence) -> Measured:
 
 PAIRED_I3D = Metric(
     name="paired_i3d",
-    version=1,
+    version=2,
     preprocessing="i3d400-clips16-short224crop",
     definition="Mean over clips of 16 frames, one after the other, of the squared distance between the I3D logits (400 "
     "numbers) of the generated clip and of the ground truth's. A number per video, hence with intervals, where a "

@@ -32,7 +32,7 @@ def _compute(evidence: Evidence) -> float:
 
 PSNR = Metric(
     name="psnr",
-    version=1,
+    version=2,
     preprocessing="rgb8-framemean-cap100",
     definition="Mean over frames of 10 log10(255²/MSE) between the generated frame and the driver's frame of the same "
     "moment, over all pixels and RGB channels; the ground truth is resized to the generated size.",

@@ -4,12 +4,11 @@ import numpy as np
 
 from evaluation.metrics.bones import SEEN, torso_length
 from evaluation.metrics.driven_motion import require_coverage, share_by_frame, target_pose
-from evaluation.metrics.evidence import Evidence, NotComputable
+from evaluation.metrics.evidence import Evidence, NotComputable, require_same_aspect
 from evaluation.metrics.metric import Measured, Metric
 from evaluation.metrics.retargeting import JOINTS, retarget
 
 NEAR = 0.2  # of the torso
-SAME_ASPECT = 1.02
 
 
 def _places(keypoints: np.ndarray) -> np.ndarray:
@@ -39,13 +38,9 @@ def _retargeted(evidence: Evidence) -> Measured:
 
 def _zoom(evidence: Evidence) -> float:
     """From pixels of the reference to those of the video."""
+    require_same_aspect(evidence.generated, evidence.reference, "the reference")
     (height, width), (from_height, from_width) = evidence.generated.shape[1:3], evidence.reference.shape[:2]
-    zooms = height / from_height, width / from_width
-    if max(zooms) > SAME_ASPECT * min(zooms):
-        raise NotComputable(
-            f"the video is {width}x{height}, the reference {from_width}x{from_height}: places do not correspond"
-        )
-    return sum(zooms) / 2
+    return (height / from_height + width / from_width) / 2
 
 
 def _fed(evidence: Evidence) -> Measured:
@@ -61,7 +56,7 @@ _COUNTED = (
 
 RETARGETED_PCK = Metric(
     name="retargeted_pck",
-    version=1,
+    version=2,
     preprocessing="joints12-seen0.5-fk-within0.2torso",
     definition="Share of shoulders, elbows, wrists, hips, knees and ankles, over all frames, within 0.2 of the "
     "reference's torso from where they would be if the reference's body moved as the driver: the driver's directions, "

@@ -51,7 +51,7 @@ _NEEDS = frozenset({"driving", "pose"})
 
 SETTLE_TIME = Metric(
     name="settle_time",
-    version=1,
+    version=2,
     preprocessing=f"{_PREPROCESSING}-censored",
     definition=f"Seconds to the first of {_NEAR}. A video that never gets there counts with its whole length, so that "
     "it stays in the mean, which is then the restricted mean of survival analysis: a lower bound, comparable between "
@@ -66,7 +66,7 @@ SETTLE_TIME = Metric(
 
 SETTLED = Metric(
     name="settled",
-    version=1,
+    version=2,
     preprocessing=_PREPROCESSING,
     definition=f"1 where the video has {_NEAR}, else 0: its mean is the share of videos that ever get into their "
     "driver's pose.",

@@ -42,7 +42,7 @@ def _compute(evidence: Evidence) -> float:
 
 SSIM = Metric(
     name="ssim",
-    version=1,
+    version=2,
     preprocessing="rgb8-gauss11-valid",
     definition="Mean over frames, channels and window positions of SSIM (K1=0.01, K2=0.03, L=255; 11x11 Gaussian "
     "window, sigma 1.5, positions that lie wholly inside the frame) against the driver's frame of the same moment.",

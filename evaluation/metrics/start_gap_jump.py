@@ -22,8 +22,8 @@ DREAMSIM = "dreamsim"
 def jump_ratio(steps: np.ndarray, least: float = 0.0) -> float:
     """The largest of the first 8 ``steps`` (T-1,) over the median of the others, which counts as ``least`` at least.
 
-    Steps that are not known are nan. Raises NotComputable where no early or no later one is known, and where nothing
-    changes later.
+    Steps that are not known, or are none, are nan. Raises NotComputable where no early or no later one is known, and
+    where nothing changes later.
     """
     early, later = (part[np.isfinite(part)] for part in (steps[:EARLY], steps[EARLY:]))
     if not len(early) or not len(later):
@@ -84,6 +84,8 @@ def _to_driver(steps: Callable[[Evidence, Subject], np.ndarray]) -> Callable[[Ev
     def compute(evidence: Evidence) -> Measured:
         _long_enough(evidence)
         made, driving = steps(evidence, "generated"), steps(evidence, "driving")
+        held = np.diff(evidence.driver_frames(len(evidence.driving_frames))) == 0
+        driving = np.where(held, np.nan, driving)  # at a lower frame rate than the video's it has no step there
         try:
             usual = jump_ratio(driving)
         except NotComputable as problem:
@@ -104,10 +106,12 @@ def _of_pose(evidence: Evidence) -> Measured:
     return _measured(jump_ratio(made, least=float(np.quantile(known, DRIVER_QUANTILE))), made)
 
 
-def _metric(name: str, preprocessing: str, definition: str, compute: Callable[[Evidence], Measured], **more) -> Metric:
+def _metric(
+    name: str, preprocessing: str, definition: str, compute: Callable[[Evidence], Measured], version: int = 1, **more
+) -> Metric:
     return Metric(
         name=name,
-        version=1,
+        version=version,
         preprocessing=f"{preprocessing}-first{EARLY}",
         definition=definition,
         source="this project, after the jump between the first two frames that the paper shows (figure 15)",
@@ -125,7 +129,10 @@ _RATIO = (
     "settle_time beside it."
 )
 _PIXELS, _FEATURES = "the mean absolute difference", "1 less the cosine of DreamSim's features"
-_RELATIVE = "{name} of the video over that of its driver's frames, whose own start may be fast."
+_RELATIVE = (
+    "{name} of the video over that of its driver's frames of the same moments, whose own start may be fast; where the "
+    "driver, at a lower frame rate, holds a frame, it makes no step."
+)
 
 START_JUMP_PIXEL = _metric("start_jump_pixel", "rgb8-mae", _RATIO.format(step=_PIXELS), _alone(_pixels))
 START_JUMP_PIXEL_RELATIVE = _metric(
@@ -133,6 +140,7 @@ START_JUMP_PIXEL_RELATIVE = _metric(
     "rgb8-mae",
     _RELATIVE.format(name="start_jump_pixel"),
     _to_driver(_pixels),
+    version=2,
     needs=frozenset({"driving_frames"}),
 )
 START_JUMP_DREAMSIM = _metric(
@@ -147,6 +155,7 @@ START_JUMP_DREAMSIM_RELATIVE = _metric(
     "dreamsim-cosine",
     _RELATIVE.format(name="start_jump_dreamsim"),
     _to_driver(_dreamsim),
+    version=2,
     needs=frozenset({"driving_frames"}),
     backbones=frozenset({DREAMSIM}),
 )

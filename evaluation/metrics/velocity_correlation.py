@@ -32,7 +32,7 @@ def _mean(values: np.ndarray, both: np.ndarray) -> np.ndarray:
 
 VELOCITY_CORRELATION, CONTROL_VELOCITY_CORRELATION = against_both(
     name="velocity_correlation",
-    version=1,
+    version=2,
     preprocessing="bones12-seen0.5-lowpass4hz-floor10deg/s",
     definition="Mean over the 12 body bones of the Pearson correlation between the bone's angular velocity in the "
     "generated video and in {target}, of angles low-passed at 4 Hz, on steps where both show the bone. Counted are "

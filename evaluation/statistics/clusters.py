@@ -38,11 +38,34 @@ def estimate(values: Mapping[str, float], pairs: Mapping[str, Pair]) -> Estimate
     return Estimate(len(values), len(means_G), mean, low, high)
 
 
+def estimates(values_P: np.ndarray, groups_SP: np.ndarray, cluster_P: np.ndarray) -> list[Estimate]:
+    """:func:`estimate` of each group of pairs at once: nan in ``values_P`` is no value, ``groups_SP`` says who belongs
+    to a group, ``cluster_P`` numbers the drivers from 0.
+    """
+    from scipy.special import stdtrit
+
+    known_P = ~np.isnan(values_P)
+    counted_PG = known_P[:, None] * (cluster_P[:, None] == np.arange(cluster_P.max(initial=-1) + 1))
+    count_SG = groups_SP.astype(np.float64) @ counted_PG
+    sum_SG = groups_SP.astype(np.float64) @ (np.where(known_P, values_P, 0)[:, None] * counted_PG)
+    there_SG, mean_SG = count_SG > 0, sum_SG / np.maximum(count_SG, 1)
+    clusters_S = there_SG.sum(1)
+    mean_S = mean_SG.sum(1) / np.maximum(clusters_S, 1)
+    freedom_S = np.maximum(clusters_S - 1, 1)
+    variance_S = (there_SG * (mean_SG - mean_S[:, None]) ** 2).sum(1) / freedom_S
+    half_S = stdtrit(freedom_S, (1 + CONFIDENCE) / 2) * np.sqrt(variance_S / np.maximum(clusters_S, 1))
+    found = []
+    for n, clusters, mean, half in zip(count_SG.sum(1), clusters_S, mean_S.tolist(), half_S.tolist(), strict=True):
+        low, high = (mean - half, mean + half) if clusters > 1 else (None, None)
+        found.append(Estimate(int(n), int(clusters), mean if clusters else None, low, high))
+    return found
+
+
 def cluster_means(values: Mapping[str, float], pairs: Mapping[str, Pair]) -> np.ndarray:
     """(G,): the mean of each driving video's values, ascending, so that no order or name changes a bit of a result."""
     clusters: dict[str, list[float]] = {}
     for pair, value in values.items():
-        clusters.setdefault(pairs[pair].driving, []).append(value)
+        clusters.setdefault(pairs[pair].cluster, []).append(value)
     return np.sort([np.mean(sorted(cluster)) for cluster in clusters.values()])
 
 

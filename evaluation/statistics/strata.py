@@ -54,7 +54,7 @@ def slope(
         raise UsageError(f"Stratum {stratum!r} is not a number, so nothing has a slope along it.", "Ask by its value.")
     gap_P = np.array([of_pair[pair] for pair in ids], np.float64)
     difference_P = np.array([candidate[pair] - baseline[pair] for pair in ids])
-    drivers, driver_P = np.unique([pairs[pair].driving for pair in ids], return_inverse=True)
+    drivers, driver_P = np.unique([pairs[pair].cluster for pair in ids], return_inverse=True)
     count = len(drivers)
     found = _least_squares(gap_P, difference_P, driver_P)
     without = [_least_squares(*(each[driver_P != g] for each in (gap_P, difference_P, driver_P))) for g in range(count)]

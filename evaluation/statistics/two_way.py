@@ -22,7 +22,7 @@ def two_way_interval(
     not replace it. The same seed and values give the same bounds. Draws that meet no pair are left out.
     """
     ids = sorted(values)
-    drivers, driver_P = np.unique([pairs[pair].driving for pair in ids], return_inverse=True)
+    drivers, driver_P = np.unique([pairs[pair].cluster for pair in ids], return_inverse=True)
     references, reference_P = np.unique([pairs[pair].reference for pair in ids], return_inverse=True)
     if min(len(drivers), len(references)) < 2:
         return None

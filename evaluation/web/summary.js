@@ -2,6 +2,7 @@
 const AHEAD = "ahead of A by";
 
 function badness(metric, value) {
+  if (metric.least !== null) return Math.abs(Math.log(Math.max(value, metric.least) / metric.target));
   if (metric.direction === "target") return Math.abs(value - metric.target);
   return metric.direction === "lower" ? value : -value;
 }

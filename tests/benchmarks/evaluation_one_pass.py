@@ -44,7 +44,9 @@ class NoFiles:
 
 
 class Timed:
-    """A :data:`evaluation.features.Forward` that notes what it was shown, and the CPU time of it."""
+    """A :class:`evaluation.features.Forward` that notes what it was shown, and the CPU time of it."""
+
+    device = "cpu"
 
     def __init__(self, networks: dict[str, object]):
         self.networks, self.shown, self.seconds = networks, [], 0.0

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 
 from evaluation.metrics.registry import METRICS
 from evaluation.pairs import Pair, write_pairs
-from infra import commits
+from infra import commits, config
 from infra.commits import Commit
 from model import video
 
+CONFIG = config.load("demo")
 CURVES = ("model", "pair", "metric", "metric_id", "frame", "value")
 COSTS = ("model", "pair", "seconds", "peak_mib", "device", "nfe")
 
@@ -28,7 +29,7 @@ def scored(model: str, pair: str, value: float | None, metric: str = "psnr", rea
         "pair": pair,
         "kind": "different_source",
         "metric": metric,
-        "metric_id": METRICS[metric].identify("mediapipe"),
+        "metric_id": METRICS[metric].identify(CONFIG),
         "value": value,
         "status": status if value is None else "ok",
         "reason": reason if value is None else None,

@@ -1,5 +1,6 @@
 """Where the person is, and what surrounds it: fidelity to the reference, flicker that motion does not explain."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,8 +20,6 @@ SMALL = changed(skeleton(), scale=0.5, shift=40 + 10j)
 
 def texture(frames=1, size=SIZE, seed=0) -> np.ndarray:
     """Smooth enough for optical flow to follow."""
-    import cv2
-
     coarse = np.random.default_rng(seed).integers(40, 210, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
     return np.repeat(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)[None], frames, axis=0)
 
@@ -141,6 +140,23 @@ def test_what_stands_still_has_no_flicker_and_what_alternates_all_of_it(name):
     score = METRICS[name].score(shown(video))
     assert score.value == pytest.approx(10, abs=0.5)
     assert score.curve[0] is None and len(score.curve) == 5
+
+
+def test_flicker_does_not_depend_on_how_many_threads_opencv_has(monkeypatch):
+    create, used = cv2.DISOpticalFlow_create, []
+    monkeypatch.setattr(cv2, "DISOpticalFlow_create", lambda preset: used.append(cv2.getNumThreads()) or create(preset))
+    video = texture(3, (320, 400))
+    video[1:] = np.roll(video[1:], 3, axis=2) // 2 + video[1:] // 2
+    before, said = cv2.getNumThreads(), {}
+    try:
+        for threads in (1, 4):
+            cv2.setNumThreads(threads)
+            said[threads] = [value(name, shown(video)) for name in ("flow_flicker", "background_flicker")]
+            assert "one frame" in reason("flow_flicker", shown(video[:1]))
+            assert cv2.getNumThreads() == threads  # as it was found
+    finally:
+        cv2.setNumThreads(before)
+    assert said[1] == said[4] and set(used) == {1}
 
 
 def test_motion_that_flow_explains_is_hardly_flicker():

@@ -1,56 +1,12 @@
 """The step evaluate on a folder's benchmark: videos made elsewhere, videos made here, what they cost."""
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from benchmark_files import FPS, clip, estimator, small
+from benchmark_files import FPS, clip, small
+from evaluated_here import config, in_this_process, rows, run  # noqa: F401 - a fixture
 
-from evaluation import generation, scoring
-from evaluation.benchmarks import choice
-from evaluation.evaluate import evaluate
-from evaluation.generation import animate_pair
-from evaluation.tasks import Failure
-from infra.config import load
 from infra.errors import SteadyDancerError, UsageError
-from infra.workspace import Workspace
 from model import video
-
-
-class Run:
-    def log_metrics(self, metrics, step=None): ...
-
-    def log_artifact(self, path, folder=None): ...
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    def run_tasks(function, calls, **how):
-        results = {}
-        for key, arguments in calls.items():
-            try:
-                results[key] = function(*arguments)
-            except Exception as error:  # noqa: BLE001 - as a task that fails
-                results[key] = Failure(f"{type(error).__name__}: {error}".splitlines()[0])
-        return results
-
-    for module in (choice, generation, scoring):
-        monkeypatch.setattr(module, "run_tasks", run_tasks)
-    monkeypatch.setattr(scoring.actors, "start", lambda names, weights: None)
-
-
-def config(tmp_path, *overrides):
-    asked = ["clip.frames=5", "clip.fps=12.0", "evaluate.metrics=[psnr, temporal_flickering]", "evaluate.models=[]"]
-    return load("demo", [*asked, f"evaluate.benchmark={tmp_path / 'b'}", *overrides])
-
-
-def run(tmp_path, config, name="work", generator=animate_pair):
-    workspace = Workspace(tmp_path / name)
-    workspace.folder.mkdir(exist_ok=True)
-    return evaluate(config, workspace, Run(), generator=generator, estimator=estimator)
-
-
-def rows(commit, table="scores.parquet"):
-    return pq.read_table(commit.path / table).to_pylist()
 
 
 def test_videos_made_elsewhere_are_scored_without_checkpoint_or_dataset(tmp_path):

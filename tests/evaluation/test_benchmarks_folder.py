@@ -185,3 +185,25 @@ def test_strata_of_the_manifest_count_more_than_measured_ones(tmp_path):
     benchmark = built(manifest(folder, {"id": "a", "driving": "d.mp4", "reference": "r.png", "strata": told}))
     assert told.items() <= benchmark.pairs[0].strata.items() and "framing" in benchmark.pairs[0].strata
     assert isinstance(PoseTrack.load(next((tmp_path / "kept").iterdir())), PoseTrack)
+
+
+def test_a_large_driver_of_frames_has_other_files_beside_them(tmp_path):
+    folder = tmp_path / "b"
+    for number in range(2):
+        picture(folder / f"frames/{number}.png", size=(64, 2560))
+    for name in ("frames/.DS_Store", "frames/readme.txt"):
+        (folder / name).write_bytes(b"no picture")
+    (folder / "frames/readme.txt").rename(folder / "frames/!first.txt")
+    standing(2, scale=10).save(folder / "d.npz")
+    driver = {"driving": "frames", "fps": 30.0, "driving_pose": "d.npz", "same_source": True}
+    benchmark = built(manifest(folder, {"id": "a", **driver}))
+    assert benchmark.open(benchmark.pairs[0]).driving_size == (32, 1280)
+
+
+def test_a_frame_that_is_a_link_out_of_the_folder_is_refused(tmp_path):
+    folder = tmp_path / "b"
+    picture(folder / "frames/0.png"), picture(tmp_path / "secret.png")
+    (folder / "frames/1.png").symlink_to(tmp_path / "secret.png")
+    benchmark = built(manifest(folder, {"id": "a", "driving": "frames", "fps": 30.0, "same_source": True}))
+    with pytest.raises(SteadyDancerError, match=r"frames/1\.png is a link out of its folder"):
+        benchmark.open(benchmark.pairs[0])

@@ -140,6 +140,8 @@ def test_the_command_refuses_what_is_not_whole_and_overwrites_nothing(tmp_path):
     (tmp_path / "other.yaml").write_text("mine")
     with pytest.raises(UsageError, match="there already"):
         command(tmp_path, "x-dance", tmp_path / "b", tmp_path / "other.yaml")
+    with pytest.raises(UsageError, match=r"other\.yaml/b\.yaml cannot be written: (Not a directory|File exists)"):
+        command(tmp_path, "x-dance", tmp_path / "b", tmp_path / "other.yaml/b.yaml")
     assert (tmp_path / "other.yaml").read_text() == "mine"
-    target, told = command(tmp_path, "x-dance", tmp_path / "b", tmp_path / "new.yaml")
+    target, told = command(tmp_path, "x-dance", tmp_path / "b", tmp_path / "not/there/new.yaml")
     assert target.exists() and not (tmp_path / "b/benchmark.yaml").exists() and "2 drivers" in told

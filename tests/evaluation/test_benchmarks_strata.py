@@ -62,3 +62,9 @@ def test_thirds_of_the_start_gap_are_among_different_source_pairs():
     assert [named[f"p{n}"] for n in range(6)] == ["small"] * 2 + ["middle"] * 2 + ["large"] * 2
     assert named["same"] is None and named["unknown"] is None
     assert with_tertiles(pairs[-2:]) == pairs[-2:]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_body_without_a_size_has_no_proportions():
+    for reference, driver in ((standing(1, scale=0), standing(6)), (standing(1), standing(6, scale=0))):
+        assert "proportion_gap" not in measured(reference, driver, FPS)

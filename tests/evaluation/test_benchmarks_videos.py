@@ -40,6 +40,16 @@ def test_of_several_seeds_the_lowest_counts_and_it_is_told(tmp_path):
     assert "2 videos" in notices[1] and "stranger.mp4" in notices[1]
 
 
+def test_what_is_no_file_is_a_failure_of_its_pair(tmp_path):
+    folder = files(tmp_path / "theirs", "a.mp4")
+    (folder / "b.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (folder / "b-1x.mp4").mkdir()
+    found, notices = find_videos("theirs", folder, PAIRS)
+    for name in ("b", "b-1x"):
+        assert found["theirs", name] == Failure(f"missing: {folder / f'{name}.mp4'} is no file that can be read")
+    assert found["theirs", "a"] == folder / "a.mp4" and not notices
+
+
 def test_two_files_of_one_seed_are_told(tmp_path):
     _, notices = find_videos("theirs", files(tmp_path / "theirs", "a-01.mp4", "a-1.mp4"), PAIRS)
     assert "OF NO PAIR: theirs has 1 videos" in notices[0] and "a-1.mp4" in notices[0]
@@ -61,7 +71,7 @@ def test_the_config_takes_a_folder_or_a_folder_with_a_time_map():
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("evaluate.videos={stage1: x}", "name of a model"),
+        ("evaluate.videos={stage1: x}", "name of two of models"),
         ("evaluate.videos={a/b: x}", "is no name"),
         ("evaluate.videos={a: {folder: x, time_map: backwards}}", "time_map"),
         ("evaluate.models=[]", "nothing to score"),
@@ -76,8 +86,10 @@ def test_a_config_that_makes_no_sense_is_refused(override, told):
 
 
 def test_videos_alone_or_another_benchmark_need_no_pairs_of_the_dataset():
-    load("demo", ["evaluate.models=[]", "evaluate.videos={a: x}"])
-    load("demo", ["evaluate.benchmark=mini", "evaluate.same_source=0", "evaluate.different_source=0"])
+    alone = load("demo", ["evaluate.models=[]", "evaluate.videos={a: x}"]).evaluate
+    assert alone.models == [] and list(alone.videos) == ["a"]
+    elsewhere = load("demo", ["evaluate.benchmark=mini", "evaluate.same_source=0", "evaluate.different_source=0"])
+    assert (elsewhere.evaluate.same_source, elsewhere.evaluate.different_source) == (0, 0)
 
 
 def test_a_cost_is_recorded_beside_the_video_and_outside_its_id(tmp_path):

@@ -9,16 +9,19 @@ from evaluation.compare import compare_runs, write_comparison
 from evaluation.comparison import held_together
 from evaluation.metrics.registry import METRICS
 from evaluation.pairs import Pair, write_pairs
+from evaluation.plots import draw_losses, draw_metrics
 from evaluation.scoring import SCHEMA
 from evaluation.summary import SummaryRow, best_models, summarise
-from infra import commits
+from infra import commits, config
 from infra.errors import SteadyDancerError, UsageError
 from model import video
+
+CONFIG = config.load("demo")
 
 
 def row(model, pair, metric="psnr", value=None, status=None, reason=None, metric_id=None) -> dict:
     status = status or ("ok" if value is not None else "not_computable")
-    metric_id = metric_id or METRICS[metric].identify("mediapipe")
+    metric_id = metric_id or METRICS[metric].identify(CONFIG)
     reason = None if status == "ok" else reason or "no ground truth"
     return {
         "model": model,
@@ -32,10 +35,13 @@ def row(model, pair, metric="psnr", value=None, status=None, reason=None, metric
     }
 
 
-def write_evaluation(folder, values: dict[str, dict[str, float | None]], metric="psnr", metric_id=None, videos=()):
+def write_evaluation(
+    folder, values: dict[str, dict[str, float | None]], metric="psnr", metric_id=None, videos=(), weights=""
+):
     """``values``: model -> pair -> value."""
     pairs = sorted({pair for by_pair in values.values() for pair in by_pair})
     rows = [row(m, p, metric, v, metric_id=metric_id) for m, by_pair in values.items() for p, v in by_pair.items()]
+    rows = [{**each, "weights": weights} for each in rows]
     with commits.write(
         folder, "evaluation", meta={"models": list(values), "metrics": [metric], "notices": []}
     ) as draft:
@@ -110,6 +116,29 @@ def test_best_follows_the_metric_and_wants_equal_numbers_of_values():
     assert set().union(*best_models(summary_of(scores, list("abcd"))).values()) == {"b"}
 
 
+def best(scores, models) -> set[str]:
+    return set().union(*best_models(summary_of(scores, models)).values())
+
+
+def test_values_on_both_sides_of_a_target_do_not_cancel():
+    name = "motion_energy_ratio"
+    scores = [row("a", p, name, v) for p, v in (("p1", 0.2), ("p2", 1.8))]  # 1 on average
+    scores += [row("b", p, name, 0.9) for p in ("p1", "p2")]
+    assert best(scores, ["a", "b"]) == {"b"}
+    lags = [row("a", p, "motion_lag", v) for p, v in (("p1", -9.0), ("p2", 9.0))]
+    lags += [row("b", p, "motion_lag", 1.0) for p in ("p1", "p2")]
+    assert best(lags, ["a", "b"]) == {"b"}
+    assert [r.difference for r in summary_of(lags, ["a", "b"])] == [None, 1.0]  # of values, not of badness
+
+
+def test_no_model_is_best_over_other_pairs_than_the_others():
+    scores = [row("a", "p1", value=20.0), row("a", "p2", value=30.0), row("a", "p3")]
+    scores += [row("b", "p1", value=21.0), row("b", "p2"), row("b", "p3", value=10.0)]
+    assert best(scores, ["a", "b"]) == {"b"}  # better on p1, which is the only one both have
+    apart = [row("a", "p1", value=20.0), row("a", "p2"), row("b", "p1"), row("b", "p2", value=10.0)]
+    assert best(apart, ["a", "b"]) == set()
+
+
 def test_runs_are_compared_on_their_common_pairs_and_it_is_said(tmp_path, capsys):
     one = write_evaluation(tmp_path / "one" / "evaluation", {"stage3": {"p1": 10.0, "p2": 20.0, "p3": 99.0}})
     two = write_evaluation(tmp_path / "two" / "evaluation", {"stage3": {"p1": 13.0, "p2": 21.0}, "stage4": {"p1": 1.0}})
@@ -163,3 +192,54 @@ def test_a_checkpoint_that_is_gone_costs_its_loss_curve_only(tmp_path):
     comparison = held_together([evaluation])
     assert comparison.losses == {} and "No loss curve" in comparison.notices[0]
     assert "Training loss" not in write_comparison(comparison, tmp_path / "out").read_text()
+
+
+def test_values_by_different_weights_are_never_mixed(tmp_path):
+    one, two, three = (
+        write_evaluation(tmp_path / name / "evaluation", {"s": {"p1": value}}, "lpips", weights=weights)
+        for name, value, weights in (("one", 0.1, "vgg-aaaa"), ("two", 0.9, "vgg-bbbb"), ("three", 0.8, "vgg-bbbb"))
+    )
+    (notice,) = held_together([one, two]).notices
+    assert "DIFFERENT DEFINITIONS of lpips" in notice and "vgg-aaaa" in notice and "vgg-bbbb" in notice
+    comparison = held_together([one, two])
+    assert all(r.difference is None for r in comparison.summary) and best_models(comparison.summary) == {}
+    assert write_comparison(comparison, tmp_path / "out").is_file()
+    same = held_together([two, three])
+    assert same.notices == [] and [r.difference for r in same.summary] == [None, pytest.approx(-0.1)]
+    assert {r.metric_id for r in same.summary} == {METRICS["lpips"].identify(CONFIG)}
+
+
+def test_a_metric_that_is_not_known_here_names_it_and_its_evaluation(tmp_path):
+    plain = write_evaluation(tmp_path / "plain", {"s": {"p1": 10.0}})
+    with commits.write(tmp_path / "later", "evaluation", meta=plain.meta) as folder:
+        write_pairs(folder / "pairs.parquet", [Pair("p1", "same_source", "p1", "p1", "", {})])
+        table = pa.Table.from_pylist([{**row("s", "p1", value=1.0), "metric": "dance_joy"}], SCHEMA)
+        pq.write_table(table, folder / "scores.parquet")
+    with pytest.raises(SteadyDancerError, match=r"later has scores of 'dance_joy', a metric that this version"):
+        held_together([commits.read(tmp_path / "later")])
+
+
+def test_two_checkpoints_of_one_stage_have_a_curve_each(tmp_path):
+    parents = []
+    for name, loss in (("mine", 2.0), ("theirs", 5.0)):
+        with commits.write(tmp_path / name / "stage3", "checkpoint", meta={"stage": 3}) as folder:
+            pq.write_table(pa.table({"step": [0], "loss": [loss]}), folder / "history.parquet")
+        parents.append(commits.read(tmp_path / name / "stage3"))
+    source = write_evaluation(tmp_path / "plain", {"mine": {"p1": 10.0}, "again": {"p1": 1.0}, "theirs": {"p1": 1.0}})
+    mine, theirs = (parent.id for parent in parents)
+    told = {"checkpoints": {"mine": mine, "again": mine, "theirs": theirs}}
+    losses = {}
+    for name, more in (("told", told), ("older", {})):
+        with commits.write(tmp_path / name, "evaluation", parents=parents, meta=source.meta | more) as folder:
+            for file in source.files:
+                (folder / file).write_bytes((source.path / file).read_bytes())
+        losses[name] = held_together([commits.read(tmp_path / name)]).losses
+    assert losses["told"] == {"mine": [(0, 2.0)], "again": [(0, 2.0)], "theirs": [(0, 5.0)]}
+    assert losses["older"] == {"stage3": [(0, 2.0)], f"stage3@{theirs[:8]}": [(0, 5.0)]}
+
+
+def test_names_are_shown_as_they_are(tmp_path):
+    values = {name: {"p1": 1.0, "p2": 2.0} for name in ("$\\frac$", "a$b$", "$_$")}
+    comparison = held_together([write_evaluation(tmp_path / "e", values)])
+    svg = draw_metrics(comparison.summary, comparison.models) + draw_losses({name: [(0, 1.0)] for name in values})
+    assert all(svg.count(f"{name}<") >= 1 and f"{name}: loss" in svg for name in values)

@@ -93,7 +93,12 @@ def test_frames_without_a_face_do_not_count_and_are_told():
     assert "only 49% of the generated frames" in reason("identity_face_level", faces(similarities))
     assert value("identity_face_coverage", faces(similarities)) == 39 / 80
     assert value("identity_face_coverage", faces(np.full(80, np.nan))) == 0
-    assert "reference shows no face" in reason("identity_face_coverage", faces(similarities, reference=np.nan))
+    assert "reference shows no face" in reason("identity_face_level", faces(similarities, reference=np.nan))
+    assert value("identity_face_coverage", faces(similarities, reference=np.nan)) == 39 / 80
+    alone = faces(similarities)
+    alone.reference = None
+    score = METRICS["identity_face_coverage"].score(alone)
+    assert score.value == 39 / 80 and score.curve[:4] == (0, 0, 0, 1)
 
 
 def test_drift_of_ends_that_are_not_there():
@@ -142,6 +147,8 @@ def test_the_whole_person_is_cut_out_and_looked_at_by_another_network():
     assert value("identity_person_coverage", evidence) == 0.9
     assert asked == [("dino_vitb16_crop224", (1, 256, 256, 3)), ("dino_vitb16_crop224", (20, 256, 256, 3))]
     unseen = evidence_of(hidden(skeleton(), *range(17)), person)
+    for whatever_the_reference_shows in (unseen, evidence_of(None, person)):
+        assert value("identity_person_coverage", whatever_the_reference_shows) == 0.9
     assert "reference shows no person" in reason("identity_person_level", unseen)
     assert value("identity_person_coverage", evidence_of(skeleton())) == 0
     assert "only 0% of the generated frames" in reason("identity_person_level", evidence_of(skeleton()))

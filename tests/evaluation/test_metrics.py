@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.evidence import Evidence
+from evaluation.metrics.evidence import Evidence, same_aspect
 from evaluation.metrics.psnr import frame_psnr
 from evaluation.metrics.registry import METRICS, select
 from evaluation.metrics.ssim import frame_ssim
+from infra import config
 from infra.errors import UsageError
+from model.resolution import output_size
 
 FPS = 16.0
+CONFIG = config.load("demo")
 
 
 def flat(*levels: int, size=(32, 32)) -> np.ndarray:
@@ -153,12 +156,71 @@ def test_missing_needs_are_reasons_not_defaults():
 
 def test_every_metric_tells_what_it_is():
     for name, metric in METRICS.items():
-        assert metric.identify("mediapipe").startswith(f"{name}@{metric.version}/")
+        assert metric.identify(CONFIG).startswith(f"{name}@{metric.version}/{metric.preprocessing}")
         assert metric.definition and metric.source and metric.range[0] < metric.range[1]
         assert (metric.direction == "target") == (metric.target is not None)
-    posed = METRICS["motion_energy_ratio"]
-    assert posed.identify("dwpose") != posed.identify("mediapipe")
-    assert METRICS["psnr"].identify("dwpose") == METRICS["psnr"].identify("mediapipe")
+
+
+POSED = {"motion_energy_ratio", "control_motion_energy_ratio", "background_psnr", "identity_person_level"}
+CONTROL, CEILING, PLAIN = {"control_motion_energy_ratio"}, {"first_frame_gap", "first_frame_kept"}, {"psnr", "ssim"}
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("pose.estimator=dwpose", POSED),
+        ("pose.smooth_seconds=0.1", POSED),
+        ("pose.flip_test=true", POSED),
+        ("pose.threads=2", set()),  # of no matter to what comes out
+        ("encode.codec=wan-vae", CEILING),
+        ("seed=7", set()),
+    ],
+)
+def test_an_id_names_what_the_config_decides(override, changed):
+    other = config.load("demo", [override])
+    names = POSED | CONTROL | CEILING | PLAIN
+    assert {name for name in names if METRICS[name].identify(other) != METRICS[name].identify(CONFIG)} == changed
+    assert METRICS["first_frame_gap"].identify(other).endswith(other.encode.codec)
+    assert all(other.pose.estimator in METRICS[name].identify(other) for name in POSED)
+
+
+def test_an_id_names_the_alignment_of_the_pose_that_was_fed():
+    modes = [METRICS[name].identify(config.load("demo", ["pose.compat=true"])) for name in sorted(CONTROL | {"psnr"})]
+    assert modes[0].endswith("-official") and METRICS[min(CONTROL)].identify(CONFIG).endswith("-robust")
+    assert modes[1] == METRICS["psnr"].identify(CONFIG)
+
+
+def test_badness_is_the_distance_to_the_target_and_of_a_ratio_that_of_its_logarithm():
+    lag, ratio = METRICS["motion_lag"], METRICS["motion_energy_ratio"]
+    assert (lag.badness(-3), lag.badness(3)) == (3, 3)
+    assert (METRICS["psnr"].badness(30), METRICS["lpips"].badness(0.2)) == (-30, 0.2)
+    assert ratio.badness(1) == 0
+    assert ratio.badness(0.5) == pytest.approx(ratio.badness(2)) == pytest.approx(np.log(2))
+    assert ratio.badness(0) == ratio.badness(0.05) == pytest.approx(np.log(20))
+    assert ratio.badness(0.06) < ratio.badness(0.05)
+
+
+@given(st.floats(1 / 20, 20))
+def test_a_ratio_and_its_inverse_are_equally_bad(value):
+    ratio = METRICS["control_motion_energy_ratio"]
+    assert ratio.badness(value) == pytest.approx(ratio.badness(1 / value), abs=1e-12)
+
+
+SMALL_AREAS = st.sampled_from([96 * 96, 320 * 576, 480 * 832, 576 * 1024, 1024 * 1024])
+
+
+@given(area=SMALL_AREAS, height=st.integers(200, 2200), width=st.integers(200, 2200))
+def test_the_models_own_sizes_have_the_aspect_of_their_source(area, height, width):
+    assert same_aspect(output_size(area, height, width), (height, width))
+
+
+def test_a_truth_of_another_aspect_is_not_squashed():
+    square, wide = noise(4, (64, 64)), noise(4, (64, 128))
+    for name in ("psnr", "ssim"):
+        assert "64x64, the ground truth 128x64" in reason(name, square, same_source=True, driving_frames=wide)
+        assert value(name, square, same_source=True, driving_frames=noise(4, (128, 128))) < 50
+    assert same_aspect((720, 1280), (1080, 1920)) and same_aspect((1024, 576), (1036, 576))
+    assert not same_aspect((512, 512), (512, 540)) and not same_aspect((540, 512), (512, 512))
 
 
 def test_unknown_metric_is_refused_with_the_nearest():

@@ -87,6 +87,33 @@ def test_a_missing_joint_costs_accuracy_and_no_error():
     assert directions(both) == as_numbers(20, 11 / 12, 11 / 12 * 2 / 3, 1 / 12)
 
 
+def with_all_on_one_point(track: PoseTrack, joints: slice, frames: slice = slice(None)) -> PoseTrack:
+    keypoints = track.keypoints.copy()
+    keypoints[frames, joints] = keypoints[frames, joints.start, None]
+    return PoseTrack(keypoints, track.scores)
+
+
+def test_a_collapsed_body_is_missing_however_sure_its_joints_are():
+    body, hand = slice(0, 17), slice(91, 133)
+    collapsed = seen(with_all_on_one_point(DRIVER, body), DRIVER, reference_pose=skeleton())
+    assert value("missing_bones", collapsed) == 1
+    for name in DIRECTIONS[:3]:
+        assert "only 0% of the driver's bones" in reason(name, collapsed)
+    at_times = with_all_on_one_point(DRIVER, body, slice(0, 7))
+    assert directions(at_times) == as_numbers(0, 42 / 49, 42 / 49, 7 / 49)
+    hands = seen(with_all_on_one_point(DRIVER, hand), DRIVER, reference_pose=skeleton())
+    assert "only 0%" in reason("hand_motion_driving_accuracy", hands)
+    assert value("motion_driving_accuracy", hands) == 1
+    hands.estimator = Finds(with_all_on_one_point(DRIVER, hand, slice(0, 7)))
+    del hands.people, hands.person  # they are kept
+    assert value("hand_motion_driving_accuracy", hands) == pytest.approx(42 / 49)
+
+
+def test_bones_without_a_body_to_judge_their_length_by_are_missing():
+    arms = hidden(DRIVER, joint.LEFT_HIP, joint.RIGHT_HIP, joint.LEFT_SHOULDER)
+    assert value("missing_bones", seen(arms, DRIVER, reference_pose=skeleton())) == 1
+
+
 def test_what_the_driver_does_not_show_is_not_asked_for():
     angles = dance()
     made = skeleton({**angles, "left_lower_arm": 0.0})

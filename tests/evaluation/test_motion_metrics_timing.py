@@ -86,6 +86,20 @@ def test_lag_against_the_control_and_no_further_than_a_second():
     assert value("motion_lag", second) == 16 == value("motion_lag", more)  # the nearest shift that is looked at
 
 
+def test_a_second_is_the_least_in_which_a_lag_is_looked_for():
+    for frames, told in ((15, "0.94 s are too short"), (16, None)):
+        score = METRICS["motion_lag"].score(seen(skeleton(dance(frames)), skeleton(dance(frames))))
+        assert told in score.reason if told else score.value == 0
+    assert "too short" in reason("motion_lag", seen(skeleton(dance(20)), skeleton(dance(20)), fps=24.0))
+
+
+def test_a_lag_found_on_less_than_half_a_second_is_none():
+    for shown_steps, told in ((7, "together for 0.44 s"), (8, None)):  # in the rest the driver is not seen
+        driver = hidden(skeleton(dance(32)), *range(17), frames=slice(shown_steps + 1, None))
+        score = METRICS["motion_lag"].score(seen(skeleton(dance(32)), driver))
+        assert told in score.reason if told else score.value == 0
+
+
 def test_another_motion_has_no_lag():
     backwards = skeleton({limb: angle[::-1] for limb, angle in dance().items()})
     assert "at no shift up to 16 frames" in reason("motion_lag", seen(backwards, DRIVER))

@@ -2,15 +2,22 @@
 
 import base64
 import json
+import math
 import re
+import time
+from itertools import product
 
 import numpy as np
 import pytest
 from evaluations import dot, pair, scored, written
 
 from evaluation import media
-from evaluation.comparison import held_together
+from evaluation.comparison import Comparison, held_together
+from evaluation.metrics.registry import METRICS
 from evaluation.page import render
+from evaluation.page_pairs import pairs_of
+from evaluation.page_statistics import gains_of
+from infra import commits
 from model import video
 
 EVIL = "</script><script>alert(1)</script><!-- <b>'\"&"
@@ -96,7 +103,7 @@ def test_costs_are_by_model_and_pair_of_each_run(tmp_path):
     ("metric", "a", "b", "gain"),
     [
         ("psnr", [10, 12], [13, 13], 2.0),
-        ("motion_energy_ratio", [0.4, 1.9], [1.1, 1.1], 0.65),  # nearer to 1 by 0.5 and by 0.8
+        ("motion_energy_ratio", [0.4, 1.9], [1.1, 1.1], math.log(1.9 / 0.4) / 2 - math.log(1.1)),  # nearer to 1
     ],
 )
 def test_a_gain_is_positive_where_the_second_is_better(tmp_path, metric, a, b, gain):
@@ -142,3 +149,45 @@ def test_only_the_first_pairs_have_players(tmp_path, monkeypatch):
     first, second = data_of(page)["pairs"]
     assert "key" in first["videos"][0] and "only the first" in second["videos"][0]["reason"]
     assert page.count("data:video/mp4") == 1 and "The last 1 pairs" in page
+
+
+def test_a_large_reference_is_embedded_as_a_smaller_one(tmp_path, monkeypatch):
+    import cv2
+
+    commit = written(tmp_path / "e", ["s"], [pair("p"), pair("q")], [scored("s", p, 1.0) for p in "pq"])
+    picture = np.random.default_rng(0).integers(0, 256, (640, 960, 3), dtype=np.uint8)
+    with commits.write(tmp_path / "f", "evaluation", meta=commit.meta) as folder:
+        for name in commit.files:
+            (folder / name).write_bytes((commit.path / name).read_bytes())
+        (folder / "references").mkdir()
+        cv2.imwrite(str(folder / "references/p.png"), picture)
+        (folder / "references/q.png").write_bytes(bytes(200_000))
+    monkeypatch.setattr(media, "LARGEST_BYTES", 100_000)
+    page = page_of(commits.read(tmp_path / "f"))
+    found = re.search(r"data:image/jpeg;base64,([^<]+)", page)[1]
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(found), np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape == (media.PREVIEW_SHORT_SIDE, 480, 3) and "data:image/png" not in page
+    assert data_of(page)["pairs"][1]["reference"] == {"reason": "references/q.png is not a readable picture"}
+
+
+def test_curves_of_other_weights_are_by_the_ids_of_their_metrics(tmp_path):
+    runs = []
+    for name in ("one", "two"):
+        score = {**scored("s", "p", 1.0, "lpips"), "weights": f"vgg-{name}"}
+        curves = [("s", "p", "lpips", score["metric_id"], 0, 0.5)]
+        runs.append(written(tmp_path / name / "evaluation", ["s"], [pair("p")], [score], curves=curves))
+    data = data_of(page_of(*runs))
+    assert set(data["pairs"][0]["curves"]) == {metric["id"] for metric in data["metrics"]} and len(data["metrics"]) == 2
+
+
+def test_gains_of_a_large_comparison_are_quick():
+    models, one = [f"m{n}" for n in range(6)], [scored("m", "p", 1.0, name) for name in list(METRICS)[:40]]
+    pairs = [pair(f"p{n}", driving=f"d{n // 3}", style=f"s{n % 3}", gap=float(n)) for n in range(36)]
+    given = product(models, enumerate(pairs), one)
+    scores = [{**row, "model": model, "pair": p.id, "value": float(n)} for model, (n, p), row in given]
+    comparison = Comparison([], models, pairs, scores, [], {}, {}, [])
+    told = pairs_of(comparison, media.Media(0), 0)
+    start = time.process_time()
+    gains = gains_of(comparison, told)
+    assert time.process_time() - start < 3
+    assert len(gains) == 40 and {len(by_two) for by_two in gains.values()} == {15}

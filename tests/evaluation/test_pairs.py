@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.benchmarks.dataset import choose_pairs
 from evaluation.clips import Clip
-from evaluation.pairs import read_pairs, write_pairs
+from evaluation.pairs import Pair, read_pairs, write_pairs
 from infra.errors import SteadyDancerError
 
 
@@ -76,3 +77,16 @@ def test_pairs_survive_their_file(tmp_path):
     write_pairs(tmp_path / "pairs.parquet", pairs)
     assert read_pairs(tmp_path / "pairs.parquet") == pairs
     assert {p.strata["driving_shape"] for p in pairs} == {"portrait", "landscape"}
+
+
+def test_clips_of_one_source_are_one_cluster_and_a_driver_is_one_by_default():
+    pairs = choose_pairs(CLIPS, 2, 12, seed=1)
+    assert {p.cluster for p in pairs if p.driving in ("clip008", "clip009")} == {"source004"}
+    assert Pair("p", "different_source", "r", "d", "", {}).cluster == "d"
+
+
+def test_pairs_of_an_older_file_have_their_drivers_as_clusters(tmp_path):
+    pairs = choose_pairs(CLIPS, 2, 2, seed=0)
+    write_pairs(tmp_path / "pairs.parquet", pairs)
+    pq.write_table(pq.read_table(tmp_path / "pairs.parquet").drop_columns("cluster"), tmp_path / "older.parquet")
+    assert [p.cluster for p in read_pairs(tmp_path / "older.parquet")] == [p.driving for p in pairs]

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from evaluation.backbones.lpips import Lpips
 from evaluation.metrics.evidence import Evidence, NotComputable
 from evaluation.metrics.humanvid.fvd import HUMANVID_FVD
 from evaluation.metrics.humanvid.lpips import HUMANVID_LPIPS
@@ -146,9 +148,17 @@ class Backbone:
 
 def test_lpips_is_asked_for_the_drawn_frame_in_the_wrong_range():
     backbone = Backbone()
-    score = HUMANVID_LPIPS.score(published(levels(range(80)), levels(range(24)), embedder=backbone))
+    size = (16, 20)
+    score = HUMANVID_LPIPS.score(published(levels(range(80), size), levels(range(24), size), embedder=backbone))
     assert score.value == 2 * DRAWN
-    assert backbone.shown == [("lpips_vgg_01", (1, 16, 12, 3), (1, 16, 12, 3))]
+    assert backbone.shown == [("lpips_vgg_01", (1, 16, 20, 3), (1, 16, 20, 3))]
+    small = HUMANVID_LPIPS.score(published(levels(range(80), size), levels(range(24), (20, 15)), embedder=backbone))
+    assert small.reason == "frames are smaller than 16 x 16" and len(backbone.shown) == 1
+    with torch.no_grad():  # of which 15 pixels leave nothing
+        features = Lpips("vgg").features
+        assert features(torch.zeros(1, 3, 16, 16)).numel()
+        with pytest.raises(RuntimeError):
+            features(torch.zeros(1, 3, 15, 15))
 
 
 def test_fvd_is_a_mean_over_lengths_of_squared_distances_of_one_video():

@@ -14,23 +14,35 @@ from evaluation.metrics.registry import METRICS
 from evaluation.pairs import Pair, write_pairs
 from evaluation.release import gate, gate_release, read_margins
 from evaluation.scoring import SCHEMA
-from infra import commits
+from infra import commits, config
 from infra.errors import SteadyDancerError, UsageError
 
+CONFIG = config.load("demo")
 DRIVERS, PER_DRIVER = 6, 2
+
 NOISE = (-0.2, 0.1, 0.05, -0.1, 0.0, 0.15)
 
 
-def evaluation(folder, *, models=("stage3",), pairs=range(DRIVERS * PER_DRIVER), metric_id=None, weights="", **metrics):
+def evaluation(
+    folder,
+    *,
+    models=("stage3",),
+    pairs=range(DRIVERS * PER_DRIVER),
+    metric_id=None,
+    weights="",
+    kind=lambda i: "different_source",
+    **metrics,
+):
     """Metrics: the value of a pair's number, or None; the same for every model, one more for each further one."""
-    made = [Pair(f"p{i}", "different_source", f"r{i}", f"d{i // PER_DRIVER}", "", {}) for i in pairs]
+    kind = kind or (lambda i: "different_source")
+    made = [Pair(f"p{i}", kind(i), f"r{i}", f"d{i // PER_DRIVER}", "", {}) for i in pairs]
     rows = [
         {
             "model": model,
             "pair": f"p{i}",
-            "kind": "different_source",
+            "kind": kind(i),
             "metric": name,
-            "metric_id": metric_id or METRICS[name].identify("mediapipe"),
+            "metric_id": metric_id or METRICS[name].identify(CONFIG),
             "weights": weights,
             "value": None if value(i) is None else value(i) + place,
             "status": "not_computable" if value(i) is None else "ok",
@@ -59,8 +71,8 @@ def shifted(by: float):
         ("psnr", -0.3, 0.5, "pass"),
         ("psnr", -0.5, 0.5, "inconclusive"),
         ("psnr", -1.0, 0.5, "fail"),
-        ("motion_energy_ratio", -1.0, 0.5, "pass"),  # all values lie above the target 1: lower is nearer
-        ("motion_energy_ratio", 1.0, 0.5, "fail"),
+        ("motion_lag", -1.0, 0.5, "pass"),  # all values lie above the target 0: lower is nearer
+        ("motion_lag", 1.0, 0.5, "fail"),
     ],
 )
 def test_verdicts_follow_the_direction(tmp_path, metric, by, margin, verdict):
@@ -75,7 +87,7 @@ def test_verdicts_follow_the_direction(tmp_path, metric, by, margin, verdict):
 
 def test_a_model_beyond_the_target_is_as_far_as_one_below_it(tmp_path):
     baseline = evaluation(tmp_path / "a", motion_energy_ratio=lambda i: 0.6 + 0.01 * (i % 3))
-    candidate = evaluation(tmp_path / "b", motion_energy_ratio=lambda i: 1.4 - 0.01 * (i % 3))
+    candidate = evaluation(tmp_path / "b", motion_energy_ratio=lambda i: 1 / (0.6 + 0.01 * (i % 3)))
     (found,) = gate(baseline, candidate, {"motion_energy_ratio": 0.1}).metrics
     assert found.difference.mean == pytest.approx(0, abs=1e-12) and found.verdict == "pass"
 
@@ -87,6 +99,39 @@ def test_no_value_in_common_is_inconclusive_and_so_is_one_driver(tmp_path):
     judged = gate(baseline, candidate, {"psnr": 1.0, "ssim": 1.0, "temporal_flickering": 1.0})
     assert [(m.verdict, m.difference.n) for m in judged.metrics] == [("inconclusive", n) for n in (0, 2, 0)]
     assert judged.verdict == "inconclusive" and judged.metrics[1].difference.mean is not None
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(0, "pass"), (2, "pass"), (3, "inconclusive"), (30, "inconclusive")])
+def test_a_candidate_that_lost_values_cannot_pass_by_the_rest(tmp_path, capsys, lost, verdict):
+    def some(i):
+        return None if i < lost else 30.0 + i + NOISE[i % 6]
+
+    baseline = evaluation(tmp_path / "a", pairs=range(40), psnr=lambda i: 20.0 + i, ssim=lambda i: 0.5)
+    candidate = evaluation(tmp_path / "b", pairs=range(40), psnr=some, ssim=lambda i: 0.5)
+    judged = gate(baseline, candidate, {"psnr": 0.5, "ssim": 0.01})
+    assert [metric.verdict for metric in judged.metrics] == [verdict, "pass"] and judged.verdict == verdict
+    assert judged.notices == [f"LOST VALUES of psnr: the candidate lost {lost} of 40."] * (lost > 0)
+    assert gate(candidate, baseline, {"psnr": 50.0}).verdict == "pass"  # what it gained does no harm
+    worse = evaluation(tmp_path / "c", pairs=range(40), psnr=lambda i: some(i) and some(i) - 20)
+    assert gate(baseline, worse, {"psnr": 0.5}).verdict == "fail"
+
+
+def test_pairs_of_one_kind_are_judged_alone(tmp_path, capsys):
+    def psnr(i):
+        return 20.0 + i + (-3.0 if i % 3 == 0 else 3.0) + NOISE[i // PER_DRIVER]
+
+    kinds = {"kind": lambda i: "different_source" if i % 3 else "same_source"}
+    evaluation(tmp_path / "a", psnr=lambda i: 20.0 + i, **kinds), evaluation(tmp_path / "b", psnr=psnr, **kinds)
+    (tmp_path / "m.yaml").write_text("psnr: 0.5\n")
+    command = ["gate-release", *(str(tmp_path / name / "evaluation") for name in "ab")]
+    codes, shown = {}, {}
+    for kind in ("same_source", "different_source", "all"):
+        codes[kind] = steadydancer._main([*command, "--margins", str(tmp_path / "m.yaml"), "--kind", kind])
+        shown[kind] = capsys.readouterr().out
+    assert codes == {"same_source": 1, "different_source": 0, "all": 3}
+    assert "4 pairs" in shown["same_source"] and "8 pairs" in shown["different_source"]
+    assert "12 pairs" in shown["all"] and "4 same source" in shown["all"] and "8 different source" in shown["all"]
+    assert steadydancer._main([*command, "--margins", str(tmp_path / "m.yaml"), "--kind", "some"]) == 2
 
 
 def test_other_pair_sets_are_compared_on_the_intersection_and_it_is_said(tmp_path, capsys):

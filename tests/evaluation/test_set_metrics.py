@@ -22,38 +22,75 @@ def joined(rows: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.concatenate(side) for side in zip(*rows, strict=True))
 
 
-def test_kid_is_its_definition_pair_by_pair():
-    x, y = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]]), np.array([[2.0, 0.0], [1.0, 1.0]])
+def singles(real: np.ndarray, generated: np.ndarray) -> list[tuple]:
+    """A video of each two rows."""
+    return [(a[None], b[None]) for a, b in zip(real, generated, strict=True)]
 
-    def k(a, b):
-        return (float(np.dot(a, b)) / 2 + 1) ** 3
 
-    within_x = np.mean([k(x[i], x[j]) for i in range(3) for j in range(3) if i != j])
-    between = np.mean([k(a, b) for a in x for b in y])
-    assert squared_mmd(x, y) == pytest.approx(within_x + k(y[0], y[1]) - 2 * between, rel=1e-12)
+def test_kid_is_its_definition_pair_by_pair_and_never_within_a_driver():
+    made = [(real[: 2 + n], generated[: 3 - n]) for n, (real, generated) in enumerate(videos(3, shift=0.5))]
+    made.append((made[1][0], made[0][1] + 1))  # driver 1 again, with another reference
+    driver = [0, 1, 2, 1]
+    rows = [[(driver[n], row) for n, video in enumerate(made) for row in video[side]] for side in (0, 1)]
+
+    def mean(first, second):
+        return np.mean([(float(np.dot(a, b)) / 5 + 1) ** 3 for i, a in first for j, b in second if i != j])
+
+    expected = mean(rows[0], rows[0]) + mean(rows[1], rows[1]) - 2 * mean(*rows)
+    assert squared_mmd(made) == pytest.approx(expected, rel=1e-12)
 
 
 def test_kid_of_two_halves_is_0_on_average_and_below_at_times():
-    values = [squared_mmd(*np.random.default_rng(seed).normal(size=(2, 15, 4))) for seed in range(400)]
+    values = [squared_mmd(singles(*np.random.default_rng(seed).normal(size=(2, 15, 4)))) for seed in range(400)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
     assert 0.3 < np.mean(np.array(values) < 0) < 0.8
+
+
+def clustered(count: int, generator: np.random.Generator, references: int = 1) -> list[tuple]:
+    """Videos of 6 rows that are like each other and like their driver's, each driver with several references."""
+    made = []
+    for _ in range(count):
+        middle = generator.normal(size=3)
+        real = middle + 0.1 * generator.normal(size=(6, 3))
+        made += [(real, middle + 0.1 * generator.normal(size=(6, 3))) for _ in range(references)]
+    return made
+
+
+@pytest.mark.parametrize("count", [5, 10, 20])
+@pytest.mark.parametrize("references", [1, 3])
+def test_kid_of_rows_clustered_in_videos_is_0_on_average(count, references):
+    generator = np.random.default_rng(count)
+    values = [squared_mmd(clustered(count, generator, references)) for _ in range(200)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
 
 
 def test_kid_does_not_depend_on_the_number_of_rows_as_fid_does():
     def means(n: int) -> tuple[float, float]:
         generator = np.random.default_rng(n)
         drawn = [(generator.normal(size=(n, 4)), generator.normal(size=(n, 4)) + 0.7) for _ in range(200)]
-        return np.mean([squared_mmd(*d) for d in drawn]), np.mean([frechet_distance(*d) for d in drawn])
+        return np.mean([squared_mmd(singles(*d)) for d in drawn]), np.mean([frechet_distance(*d) for d in drawn])
 
     (kid_of_8, fid_of_8), (kid_of_64, fid_of_64) = means(8), means(64)
     assert kid_of_8 == pytest.approx(kid_of_64, rel=0.15)
     assert fid_of_8 > 1.5 * fid_of_64
 
 
-def test_kid_error_is_the_jackknife_over_videos():
+def test_kid_error_is_the_jackknife_over_drivers():
     made = [(real, generated[: 3 + number % 3]) for number, (real, generated) in enumerate(videos(7, shift=0.5))]
-    left_out = np.array([squared_mmd(*joined(made[:i] + made[i + 1 :])) for i in range(7)])
+    left_out = np.array([squared_mmd(made[:i] + made[i + 1 :]) for i in range(7)])
     assert standard_error(made) == pytest.approx(np.sqrt(6 / 7 * np.sum((left_out - left_out.mean()) ** 2)), rel=1e-9)
+    again = [(real, generated + 1) for real, generated in made]  # each driver twice: it is left out with both
+    left_out = np.array([squared_mmd([*(made + again)[:i], *(made + again)[i + 1 : 7 + i], *(made + again)[8 + i :]])
+                         for i in range(7)])  # fmt: skip
+    expected = np.sqrt(6 / 7 * np.sum((left_out - left_out.mean()) ** 2))
+    assert standard_error(made + again) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kid_of_one_driver_is_none_and_of_two_has_no_error():
+    real, generated = videos(1)[0]
+    assert "one driver only" in KID.compute([(real, generated), (real, generated + 1)]).reason
+    of_two = KID.compute(videos(2))
+    assert (of_two.status, of_two.standard_error) == (OK, None)
 
 
 def test_kid_error_is_the_spread_of_repeated_measurements():
@@ -71,21 +108,21 @@ def test_a_value_does_not_depend_on_the_order_of_videos(metric):
     assert first.value > metric.compute([(real, real[::-1]) for real, _ in made]).value
 
 
-def test_fvd_of_few_clips_is_refused_unless_forced():
+def test_fvd_of_few_clips_is_refused():
     made = videos(16, rows=15)
     refused = FVD.compute(made)
     assert (refused.value, refused.status, refused.n_real) == (None, "not_computable", 240)
     assert "240 real and 240 generated" in refused.reason
     assert "256" in refused.reason
-    assert FVD.compute(made, force=True).value == pytest.approx(frechet_distance(*joined(made)))
-    assert FVD.compute(videos(16, rows=16)).status == OK
+    enough = videos(16, rows=16)
+    assert FVD.compute(enough).value == pytest.approx(frechet_distance(*joined(enough)))
     assert KVD.compute(made).status == OK
 
 
 def test_no_value_is_told_why():
     one = videos(1, rows=1)
     assert "needs 2" in FID.compute(one).reason
-    assert "needs 2" in FVD.compute(one, force=True).reason
+    assert "needs 256" in FVD.compute(one).reason
     assert "no video" in KID.compute([]).reason
     broken = [(real, np.full_like(generated, np.nan)) for real, generated in videos(3)]
     assert "no finite" in FID.compute(broken).reason

@@ -11,7 +11,9 @@ import steadydancer
 from evaluation import features, single_video
 from evaluation.backbones.backbone import Backbone
 from evaluation.metrics.identity_drift import IDENTITY
-from infra.errors import UsageError
+from infra import config
+from infra.errors import SteadyDancerError, UsageError
+from infra.workspace import claim
 from model import video
 from model.pose.tracks import PoseTrack
 
@@ -103,11 +105,50 @@ def test_drift_is_that_of_the_similarity_to_the_photo(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((320, 320, 3), np.uint8)).save(tmp_path / "photo.png")
     swaying(0.3).save(tmp_path / "made.npz")
     files = ("--reference", tmp_path / "photo.png", "--generated-pose", tmp_path / "made.npz")
-    found = asked(drift.name, "--generated", tmp_path / "a.mp4", *files, f"work={tmp_path}")
+    monkeypatch.chdir(tmp_path)
+    work = f"work={tmp_path / 'work'}"
+    found = asked(drift.name, "--generated", tmp_path / "a.mp4", *files, work)
     assert found["reason"] is None
+    assert not (tmp_path / "work").exists(), "a number needs no work folder"
+    with claim(config.load("demo", [work, "resources.memory_gb=0.1", "resources.disk_gb=0.01"])) as workspace:
+        asked(drift.name, "--generated", tmp_path / "a.mp4", *files, work)
+    assert list((workspace.evaluation_scores / "features").rglob("*.npy"))
     similarity, half_second = np.cos(levels / 255 * np.pi / 2), round(0.5 * FPS)
     wanted = similarity[:half_second].mean() - similarity[-half_second:].mean()
     assert found["value"] == pytest.approx(wanted, abs=1e-4) and wanted > 0.2
+
+
+def test_a_reference_of_another_aspect_is_refused(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "wide.png")
+    flat(tmp_path / "square.mp4", [10, 20], size=(96, 96))
+    with pytest.raises(UsageError, match="wide.png is 96x64, the video 96x96"):
+        asked("first_frame_psnr", "--generated", tmp_path / "square.mp4", "--reference", tmp_path / "wide.png")
+
+
+def test_rules_without_a_driver_are_refused(tmp_path):
+    flat(tmp_path / "a.mp4", [10, 20])
+    for rule in ("--same-source", "--by-index"):
+        with pytest.raises(UsageError, match=f"{rule} says(?s:.*)--driving"):
+            asked("temporal_flickering", "--generated", tmp_path / "a.mp4", rule)
+
+
+def test_the_noise_floor_is_the_driver_against_itself(tmp_path, monkeypatch):
+    flat(tmp_path / "dance.mp4", [120] * FRAMES, size=(320, 320))
+    monkeypatch.setattr("model.pose.estimator.build_estimator", lambda settings: single_video.Known([swaying(0.3, 1)]))
+    swaying(0.3).save(tmp_path / "dance.npz")
+    driver = ("--driving", tmp_path / "dance.mp4", "--driving-pose", tmp_path / "dance.npz")
+    found = asked("motion_lag", "--noise-floor", *driver)
+    assert found["noise_floor"] == pytest.approx(1, abs=1e-9) and found["id"].startswith("motion_lag@")
+    assert asked("motion_lag", "--noise-floor", *driver[:2])["noise_floor"] == pytest.approx(0, abs=1e-9)
+    with pytest.raises(UsageError, match="psnr is no metric of motion(?s:.*)motion_lag"):
+        asked("psnr", "--noise-floor", *driver)
+    for missing in (["motion_lag", "--noise-floor"], ["motion_lag"]):
+        assert CliRunner().invoke(steadydancer.app, ["metric", *missing]).exit_code == 2
+    monkeypatch.setattr("model.pose.estimator.build_estimator", lambda settings: single_video.Known([]))
+    with pytest.raises(SteadyDancerError, match="Nobody was found"):
+        asked("motion_lag", "--noise-floor", *driver[:2])
 
 
 def test_what_is_missing_is_said_and_nothing_is_invented(tmp_path, moving):

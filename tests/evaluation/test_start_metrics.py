@@ -96,6 +96,16 @@ def test_jump_relative_to_a_driver_that_starts_fast_itself():
     assert value("start_jump_pixel_relative", evidence) == 1
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.75, 1.0])
+def test_a_driver_of_a_lower_frame_rate_is_not_frozen(rate):
+    own = flat(0, 30, *range(32, 80, 2))  # the video shows each of its frames once or twice
+    moments = (np.arange(20) * rate).astype(int)
+    evidence = Evidence(flat(*range(0, 60, 3)), FPS, driving_frames=own, driving_fps=rate * FPS, time_map=moments)
+    assert value("start_jump_pixel_relative", evidence) == pytest.approx(1 / 15)
+    evidence.time_map = None
+    assert METRICS["start_jump_pixel_relative"].score(evidence).value == pytest.approx(1 / 15)
+
+
 @given(
     st.lists(st.integers(1, 1000), min_size=EARLY + 1, max_size=40),
     st.integers(-10, 10),

@@ -2,7 +2,7 @@
 
 import math
 import runpy
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.pairs import Pair
-from evaluation.statistics.clusters import by_id, cluster_means, estimate, minimum_detectable_effect, t_interval
+from evaluation.statistics.clusters import (
+    by_id,
+    cluster_means,
+    estimate,
+    estimates,
+    minimum_detectable_effect,
+    t_interval,
+)
 from evaluation.statistics.holm import holm
 from evaluation.statistics.paired import corrected, paired_difference
 from evaluation.statistics.sign_flip import sign_flip_p
@@ -203,3 +210,31 @@ def test_the_interval_over_drivers_holds_the_truth_where_that_over_pairs_does_no
     found = coverage(seed=0, repetitions=1500)
     assert 0.93 <= found["t over drivers"] <= 0.97
     assert found["bootstrap over pairs"] < 0.85 and found["bootstrap over drivers"] < found["t over drivers"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(designs, st.data())
+def test_many_groups_at_once_are_each_group_by_itself(design, data):
+    values, pairs = crossed(design)
+    ids = list(values)
+    known = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
+    groups = data.draw(st.lists(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)), min_size=1, max_size=4))
+    value_P = np.array([value if there else math.nan for value, there in zip(values.values(), known, strict=True)])
+    cluster_P = np.unique([pairs[pair].cluster for pair in ids], return_inverse=True)[1]
+    for found, group in zip(estimates(value_P, np.array(groups), cluster_P), groups, strict=True):
+        of_group = {p: values[p] for p, there, inside in zip(ids, known, group, strict=True) if there and inside}
+        wanted = astuple(estimate(of_group, pairs))
+        for ours, theirs in zip(astuple(found), wanted, strict=True):
+            assert ours is theirs is None or ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_pairs_of_two_clips_of_one_video_are_one_observation():
+    values, pairs = crossed([[1.0], [3.0], [8.0]])
+    pairs = {name: replace(pair, cluster="one" if pair.driving != "d2" else "two") for name, pair in pairs.items()}
+    assert cluster_means(values, pairs).tolist() == [2.0, 8.0]
+    difference = paired_difference(values, dict.fromkeys(values, 0.0), pairs)
+    assert (difference.n, difference.n_clusters) == (3, 2)
+    moved = {name: replace(pair, reference=f"r{name}") for name, pair in pairs.items()}
+    assert two_way_interval(values, moved) == two_way_interval(
+        values, {n: replace(p, driving=p.cluster) for n, p in moved.items()}
+    )

@@ -9,6 +9,7 @@ from evaluation.backbones.registry import BACKBONES
 from evaluation.metrics.evidence import Evidence, NotComputable
 from evaluation.metrics.registry import METRICS
 from evaluation.metrics.similarity import consistency, image_to_video
+from infra import config
 
 VBENCH = (
     *("i2v_subject", "i2v_background", "subject_consistency", "background_consistency"),
@@ -129,6 +130,8 @@ def test_image_to_video_metrics_hold_frames_against_the_reference(name):
     assert found.curve == pytest.approx(np.cos([0.5, 1.0]), abs=1e-6)
     assert embedder.asked == {of_reference: 1, of_frames: 2}
     assert "no reference" in score(name, 2, embedder).reason
+    wide = score(name, 2, embedder, reference=np.zeros((32, 64, 3), np.uint8))
+    assert "32x32, the reference 64x32" in wide.reason
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_without_weights_there_is_a_reason_and_no_default(name):
 @pytest.mark.parametrize("name", VBENCH)
 def test_ids_say_whose_definition_it_is(name):
     metric = METRICS[name]
-    assert metric.identify("any").startswith(f"{name}@1/vbench45e79ec-")
+    assert metric.identify(config.load("demo")).startswith(f"{name}@{metric.version}/vbench45e79ec-")
     assert metric.backbones <= BACKBONES.keys()
     assert ("aa0" in metric.preprocessing) == (name != "motion_smoothness")
 

@@ -2,11 +2,14 @@
 
 import shutil
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from types import ModuleType
 
 import psutil
 import pytest
 
+import steadydancer
 from infra import commits, config
 from infra.chain import Step, run_chain
 from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
@@ -147,3 +150,31 @@ def test_an_unreachable_server_is_told(chain):
     with pytest.raises(SteadyDancerError, match=r"MLflow at http://127\.0\.0\.1:9 cannot be used"):
         run_chain(dead, steps)
     assert calls == []
+
+
+def test_a_step_that_follows_its_parent_is_made_again(chain, monkeypatch):
+    monkeypatch.setattr("infra.ray_session.session", lambda *_: nullcontext())
+    loaded, (first_step, second_step), folder = chain
+
+    def follow(_config, workspace, run):
+        calls.append("follow")
+        parent = commits.read(workspace.dataset)
+        with commits.write(workspace.encoded, "encoded", parents=[parent], replace=True):
+            pass
+
+    sys.modules["chain_steps"].follow = follow
+    steps = [first_step, replace(second_step, run="chain_steps:follow", number=None, follows=True)]
+    run_chain(loaded, steps)
+    with commits.write(folder / "dataset", "dataset", replace=True) as draft:
+        (draft / "data").write_text("other data")
+    _, made = run_chain(loaded, steps)
+    assert calls == ["first", "follow", "follow"]
+    assert made.parents[0].id == commits.read(folder / "dataset").id
+    assert run_chain(loaded, steps)[1].id == made.id and len(calls) == 3
+    with pytest.raises(SteadyDancerError, match="was made from dataset"):
+        shutil.rmtree(folder / "dataset")
+        run_chain(loaded, steps[1:])
+
+
+def test_training_never_follows():
+    assert {step.name for step in steadydancer._steps(config.load("demo")) if step.follows} == {"evaluate", "compare"}

@@ -45,6 +45,17 @@ def test_overrides_reach_every_depth():
     assert loaded.seed == 7
 
 
+def test_overrides_reach_into_mappings():
+    named = ["evaluate.weights.dino=/x", "evaluate.checkpoints.old=w/stage3", "evaluate.videos.their-s=folder"]
+    asked = config.load("demo", [*named, "evaluate.weights.clip=/y", "tracking.tags.who=me"])
+    assert asked.evaluate.weights == {"dino": "/x", "clip": "/y"} and asked.tracking.tags == {"who": "me"}
+    assert (asked.evaluate.checkpoints, asked.evaluate.videos["their-s"].folder) == ({"old": "w/stage3"}, "folder")
+    again = config.override(asked.model_dump(mode="json"), ["evaluate.videos.their-s.time_map=index"])
+    assert (again.evaluate.videos["their-s"].time_map, again.evaluate.weights) == ("index", asked.evaluate.weights)
+    with pytest.raises(UsageError, match=r"their-s is 'folder', which has no keys"):
+        config.load("demo", [*named, "evaluate.videos.their-s.time_map=index"])
+
+
 def test_a_file_builds_on_a_preset(tmp_path):
     (tmp_path / "mine.yaml").write_text("preset: demo\ntrain: {workers: 1}\n")
     mine, demo = config.load(tmp_path / "mine.yaml"), config.load("demo")
@@ -68,6 +79,11 @@ def test_a_file_builds_on_a_preset(tmp_path):
         ("pose.estimator=openpose", r"pose\.estimator: input should be 'mediapipe' or 'dwpose'"),
         ("train.stages=[]", r"train\.stages"),
         ("animate.pose_interval=[0.1, 1.4]", r"animate\.pose_interval\.1"),
+        ("evaluate.weights.a.b=x", r"evaluate\.weights\.a has no keys(?s:.*)'evaluate\.weights=\{a\.b: \.\.\.\}'"),
+        ("evaluate.weights.=x", r"evaluate\.weights has no keys"),
+        ("evaluate.weights.clip=3", r"evaluate\.weights\.clip: input should be a valid string"),
+        ("evaluate.videos.theirs.foldr=x", r"evaluate\.videos\.theirs\.foldr: unknown key\. Did you mean"),
+        ("evaluate={videos: {a: {foldr: b}}}", r"evaluate\.videos\.a\.foldr: unknown key\. Did you mean"),
         ("seed", "not of the form key=value"),
         ("seed=[", "not valid YAML"),
     ],

@@ -122,3 +122,15 @@ def test_what_only_curation_reads_may_change_in_a_folder_that_holds_commits(tmp_
     for change in (("seed=1", *changes), changes[1:]):  # another seed; the rendered corpus in place of the videos
         with pytest.raises(UsageError, match="belongs to another config"), claim(load(tmp_path / "w", *change)):
             pass
+
+
+def test_how_it_is_evaluated_may_change_in_a_folder_that_holds_commits(tmp_path):
+    with claim(load(tmp_path / "w")) as workspace, commits.write(workspace.stage(1), "checkpoint"):
+        pass
+    asked = ("evaluate.metrics=[ssim]", "evaluate.videos.theirs=somewhere", "animate.steps=3")
+    with claim(load(tmp_path / "w", *asked)):
+        pass
+    found = config_for([f"work={tmp_path / 'w'}"])
+    assert (found.evaluate.metrics, found.animate.steps) == (["ssim"], 3)
+    with pytest.raises(UsageError, match="model.size"), claim(load(tmp_path / "w", *asked, "model.size=small")):
+        pass

@@ -1,13 +1,17 @@
 """LPIPS as HumanVid's published evaluation computes it."""
 
-from evaluation.metrics.evidence import Evidence
+from evaluation.metrics.evidence import Evidence, NotComputable
 from evaluation.metrics.humanvid.protocol import SEED, drawn_frame
 from evaluation.metrics.metric import Metric
 
 BACKBONE = "lpips_vgg_01"
+SMALLEST = 16
+"""Pixels of a side; below, VGG's last features are none."""
 
 
 def _compute(evidence: Evidence) -> float:
+    if min(evidence.generated.shape[1:3]) < SMALLEST:
+        raise NotComputable(f"frames are smaller than {SMALLEST} x {SMALLEST}")
     generated, truth = drawn_frame(evidence)
     return float(evidence.embedder(BACKBONE, generated[None], truth[None]).item())
 

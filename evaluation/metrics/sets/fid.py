@@ -1,7 +1,7 @@
 """Fréchet inception distance, with pictures resized as signal processing asks."""
 
 from evaluation.metrics.sets.frechet import frechet_distance
-from evaluation.metrics.sets.set_metric import SetMetric, of_driver
+from evaluation.metrics.sets.set_metric import SetMetric, joined, of_driver
 
 FID = SetMetric(
     name="fid",
@@ -16,6 +16,6 @@ FID = SetMetric(
     direction="lower",
     backbone="inception_fid",
     rows=of_driver("inception_fid"),
-    distance=frechet_distance,
+    distance=joined(frechet_distance),
     facts=frozenset({"n"}),
 )

@@ -1,7 +1,7 @@
 """Fréchet video distance, in the two preprocessings that are in use."""
 
 from evaluation.metrics.sets.frechet import frechet_distance
-from evaluation.metrics.sets.set_metric import SetMetric, of_driver
+from evaluation.metrics.sets.set_metric import SetMetric, joined, of_driver
 
 FEWEST_CLIPS = 256
 
@@ -21,7 +21,7 @@ def _fvd(name: str, preprocessing: str, backbone: str, source: str) -> SetMetric
         direction="lower",
         backbone=backbone,
         rows=of_driver(backbone),
-        distance=frechet_distance,
+        distance=joined(frechet_distance),
         minimum=FEWEST_CLIPS,
         facts=frozenset({"n", "fps", "size"}),
     )

@@ -3,7 +3,7 @@
 from evaluation.metrics.evidence import Evidence, NotComputable
 from evaluation.metrics.humanvid.protocol import compared_frames, images_stride
 from evaluation.metrics.sets.frechet import frechet_distance
-from evaluation.metrics.sets.set_metric import Rows, SetMetric
+from evaluation.metrics.sets.set_metric import Rows, SetMetric, joined
 
 BACKBONE = "inception_fid_humanvid"
 
@@ -32,6 +32,6 @@ HUMANVID_FID = SetMetric(
     direction="lower",
     backbone=BACKBONE,
     rows=_rows,
-    distance=frechet_distance,
+    distance=joined(frechet_distance),
     facts=frozenset({"n"}),
 )

@@ -32,10 +32,11 @@ class SetScore:
 
 @dataclass(frozen=True)
 class SetMetric:
-    """``rows`` takes one video's features from its evidence; ``distance`` compares all real with all generated ones.
+    """``rows`` takes one video's features from its evidence; ``distance`` compares the real with the generated ones.
 
-    ``standard_error`` gets the rows video by video. Under ``minimum`` rows on either side there is no value, unless
-    forced. ``facts`` are what the value depends on beside the definition, see :meth:`identify`.
+    ``distance`` and ``standard_error`` get the rows video by video, in float64, and may raise NotComputable. Under
+    ``minimum`` rows on either side there is no value. ``facts`` are what the value
+    depends on beside the definition, see :meth:`identify`.
     """
 
     name: str
@@ -48,8 +49,8 @@ class SetMetric:
     direction: Literal["higher", "lower"]
     backbone: str
     rows: Callable[[Evidence], Rows]
-    distance: Callable[[np.ndarray, np.ndarray], float]
-    standard_error: Callable[[Sequence[Rows]], float] | None = None
+    distance: Callable[[Sequence[Rows]], float]
+    standard_error: Callable[[Sequence[Rows]], float | None] | None = None
     minimum: int = 2
     facts: frozenset[Literal["n", "fps", "size"]] = frozenset()
 
@@ -65,34 +66,37 @@ class SetMetric:
         }
         return "-".join([f"{self.name}@{self.version}/{self.preprocessing}", *(known[f] for f in sorted(self.facts))])
 
-    def compute(self, videos: Sequence[Rows], *, force: bool = False) -> SetScore:
+    def compute(self, videos: Sequence[Rows]) -> SetScore:
         """The value over videos, each given by its ``rows``, or why there is none.
 
-        ``force``: with fewer rows than the definition asks for, as long as two are there. Raises ValueError for rows
-        that are not (k, d) of one d, k at least 1.
+        Raises ValueError for rows that are not (k, d) of one d, k at least 1.
         """
         shapes = {part.shape for rows in videos for part in rows}
         if any(len(shape) != 2 or not shape[0] for shape in shapes) or len({shape[1] for shape in shapes}) > 1:
             raise ValueError(f"{self.name}: features must be (rows, d) of one d, not {sorted(shapes)}")
         counts = [sum(len(rows[side]) for rows in videos) for side in (0, 1)]
         try:
-            value, error = self._measure(videos, 2 if force else self.minimum)
+            value, error = self._measure(videos, counts)
         except NotComputable as problem:
             return SetScore(None, None, NOT_COMPUTABLE, str(problem), len(videos), *counts)
         return SetScore(value, error, OK, None, len(videos), *counts)
 
-    def _measure(self, videos: Sequence[Rows], minimum: int) -> tuple[float, float | None]:
+    def _measure(self, videos: Sequence[Rows], counts: Sequence[int]) -> tuple[float, float | None]:
         if not videos:
             raise NotComputable("no video has features")
-        real, generated = (np.concatenate([rows[side] for rows in videos]).astype(np.float64) for side in (0, 1))
-        if min(len(real), len(generated)) < minimum:
+        if min(counts) < self.minimum:
             raise NotComputable(
-                f"{len(real)} real and {len(generated)} generated rows of features; {self.name} needs {minimum} of each"
+                f"{counts[0]} real and {counts[1]} generated rows of features; {self.name} needs {self.minimum} of each"
             )
-        if not (np.isfinite(real).all() and np.isfinite(generated).all()):
+        videos = [(real.astype(np.float64), generated.astype(np.float64)) for real, generated in videos]
+        if not all(np.isfinite(part).all() for rows in videos for part in rows):
             raise NotComputable(f"features of {self.backbone} that are no finite numbers")
-        several = self.standard_error is not None and len(videos) > 2
-        return float(self.distance(real, generated)), float(self.standard_error(videos)) if several else None
+        return self.distance(videos), None if self.standard_error is None else self.standard_error(videos)
+
+
+def joined(distance: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[Sequence[Rows]], float]:
+    """For :attr:`SetMetric.distance`: of all real rows (n, d) and all generated ones (m, d), whoever's they are."""
+    return lambda videos: distance(*(np.concatenate([rows[side] for rows in videos]) for side in (0, 1)))
 
 
 def of_driver(backbone: str) -> Callable[[Evidence], Rows]:
