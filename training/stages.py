@@ -130,7 +130,7 @@ def _parents(config: Config, workspace: Workspace, number: int) -> tuple[Commit,
         what = f"stage {parent.meta['stage']}" if parent.kind == KIND else f"a {parent.kind}"
         raise SteadyDancerError(
             f"Stage {number} starts from a checkpoint of stage {number - 1}, {parent.uri} is {what}.",
-            f"Put it back, or delete it and run `train --stage {number - 1}`.",
+            f"Name a checkpoint of stage {number - 1} by --from, or make one by `train --stage {number - 1}`.",
         )
     if parent.meta["size"] != config.model.size:
         raise SteadyDancerError(
