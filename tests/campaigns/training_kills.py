@@ -182,7 +182,10 @@ def main() -> int:
         while kills < options.kills:
             work = folder / f"work{number}"
             most = min(rng.randint(1, 4), options.kills - kills)
+            started, before = time.monotonic(), kills
             kills += killed(work, encoded, steps, rng, alone_s, most)
+            if kills == before:  # the machine has become faster, and the moment came after the end
+                alone_s = min(alone_s, time.monotonic() - started)
             if not (work / "stage1").exists():
                 to_the_end(work, encoded, steps)
             same = content(work) == expected
