@@ -38,6 +38,7 @@ SETTINGS = (
     "train.checkpoint_every=5",
     "train.max_failures=9",
     "train.timeout_s=60",
+    "train.preview_every=null",
 )
 
 
