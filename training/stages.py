@@ -130,7 +130,7 @@ def _parents(config: Config, workspace: Workspace, number: int) -> tuple[Commit,
         what = f"stage {parent.meta['stage']}" if parent.kind == KIND else f"a {parent.kind}"
         raise SteadyDancerError(
             f"Stage {number} starts from a checkpoint of stage {number - 1}, {parent.uri} is {what}.",
-            f"Put it back, or delete it and run `train --stage {number - 1}`.",
+            f"Name a checkpoint of stage {number - 1} by --from, or make one by `train --stage {number - 1}`.",
         )
     if parent.meta["size"] != config.model.size:
         raise SteadyDancerError(
@@ -151,19 +151,21 @@ def _clips(config: Config, workspace: Workspace, number: int) -> Commit:
 
 
 def _parent(config: Config, workspace: Workspace, number: int) -> Commit:
-    named = config.train.start_from
-    if named is not None:
-        parent = commits.read(named)
-        if parent.kind == KIND and parent.meta.get("stage") == number - 1:
-            return commits.fetch(named, workspace.cache)
-    if (parent := commits.find(workspace.stage(number - 1))) is not None:
-        return parent
-    if named is not None:
-        return commits.read(named)  # which the caller refuses, saying what it is
-    raise SteadyDancerError(
-        f"Stage {number} starts from stage {number - 1}, and {workspace.stage(number - 1)} holds none.",
-        f"Run `train --stage {number - 1}` first, or name a checkpoint of it by --from.",
-    )
+    """The commit to start from, which may be of another stage or kind: the one named, or what was made of it here."""
+    here = commits.find(workspace.stage(number - 1))
+    if config.train.start_from is None:
+        if here is not None:
+            return here
+        raise SteadyDancerError(
+            f"Stage {number} starts from stage {number - 1}, and {workspace.stage(number - 1)} holds none.",
+            f"Run `train --stage {number - 1}` first, or name a checkpoint of it by --from.",
+        )
+    named = commits.read(config.train.start_from)
+    if here is not None and named.id in {parent.id for parent in here.parents} and named.kind == KIND:
+        return here  # a chain of stages that began with it
+    if named.kind == KIND and named.meta.get("stage") == number - 1:
+        return commits.fetch(config.train.start_from, workspace.cache)
+    return named
 
 
 def _finished(checkpoints, steps: int) -> Commit | None:

@@ -84,6 +84,7 @@ def bare(folder: Path, steps: int) -> dict[str, list[float]]:
     from infra import commits
     from model.checkpoint import PRECISION
     from training import engine as deepspeed_engine
+    from training import prebuild
     from training.adapters import make_trainable
     from training.batches import Batches
     from training.clips.randomness import Randomness
@@ -93,6 +94,7 @@ def bare(folder: Path, steps: int) -> dict[str, list[float]]:
 
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     dist.init_process_group("gloo", store=dist.FileStore(str(folder / "store"), 1), rank=0, world_size=1)
+    prebuild.load(prebuild.build())
     deepspeed_engine.start()
     config, device = settings(folder, steps), torch.device("cpu")
     stage, randomness = config.train.stages[0], Randomness(config.seed, 1)

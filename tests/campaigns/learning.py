@@ -51,6 +51,7 @@ SETTINGS = (
     "train.zero=1",
     "train.recompute=none",
     "train.checkpoint_every=1000000",
+    "train.preview_every=null",
     "train.stages.0.steps=600",
     "train.stages.0.lr=0.003",
     "train.stages.1.steps=150",

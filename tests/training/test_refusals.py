@@ -30,6 +30,27 @@ def test_a_parent_of_another_stage_or_size_is_refused(workspace, meta, said):
     assert not workspace.checkpoints(2).exists()
 
 
+def test_what_is_named_is_not_passed_over_for_the_work_folders_own(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.planning.check.check", lambda *_: None)
+    made = {}
+    for name, place, kind, stage, parents in (
+        ("first", tmp_path / "first", KIND, 1, []),
+        ("here", workspace.stage(2), KIND, 2, ["first"]),
+        ("another", tmp_path / "another", KIND, 1, []),
+        ("dataset", tmp_path / "dataset", "dataset", 2, []),
+    ):
+        about = {"meta": {"stage": stage, "size": "tiny"}, "parents": [made[parent] for parent in parents]}
+        with commits.write(place, kind, **about) as draft:
+            (draft / "weights").write_text(name)
+        made[name] = commits.read(place)
+    for name, said in (("another", "is stage 1"), ("dataset", "is a dataset")):
+        with pytest.raises(SteadyDancerError, match=said):
+            train_stage(tiny_config(f"train.start_from={made[name].uri}"), workspace, None, 3)
+    monkeypatch.setattr("training.launch.run_workers", lambda job, *_: (_ for _ in ()).throw(RuntimeError(job.parent)))
+    with pytest.raises(RuntimeError, match=str(workspace.stage(2))):  # the chain that began with the one named
+        train_stage(tiny_config(f"train.start_from={made['first'].uri}"), workspace, None, 3)
+
+
 def test_an_unfinished_stage_is_not_deleted_by_a_later_one_from_elsewhere(workspace, tmp_path, monkeypatch):
     monkeypatch.setattr("training.planning.check.check", lambda *_: None)
     with commits.write(tmp_path / "other", KIND, meta={"stage": 1, "size": "tiny"}) as draft:
