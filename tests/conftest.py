@@ -2,10 +2,14 @@
 
 import os
 
+from hypothesis import settings
+
 from infra import environment
 
 environment.prepare()
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+settings.register_profile("steadydancer", deadline=None)  # a busy machine is no failure
+settings.load_profile("steadydancer")
 
 
 def pytest_collection_modifyitems(items):
