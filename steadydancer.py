@@ -505,11 +505,11 @@ def compare(
         return
     from infra.chain import run_chain
 
-    (comparison,) = run_chain(loaded, [step for step in _steps(loaded) if step.name == "compare"])
+    compared = run_chain(loaded, [step for step in _steps(loaded) if step.name == "compare"])
     if by is not None:
         from evaluation.compare import print_strata
 
-        print_strata(comparison, by)
+        print_strata(compared[-1], by)
 
 
 @app.command("gate-release")

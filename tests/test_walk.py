@@ -27,6 +27,7 @@ SMALL = [
     "sample.short_side=240",
     "clip.frames=17",
     "pose.people_samples=2",
+    "train.workers=1",
     "train.stages.0.steps=2",
     "train.stages.1.steps=4",
     "train.stages.2.steps=2",

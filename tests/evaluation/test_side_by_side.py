@@ -1,4 +1,7 @@
-"""Scores through Ray with networks in actors: the same with any number of workers, and a network's fault is rows."""
+"""Scores through Ray, networks in actors: the same as in one process, and a network's fault is rows.
+
+One core and two, with kills: tests/campaigns/evaluation_kills.py.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +11,11 @@ import pytest
 import torch
 from benchmark_files import clip, estimator, small
 
+from evaluation import scoring
 from evaluation.backbones.lpips import LPIPS_ALEX
 from evaluation.benchmarks.folder import folder_benchmark
 from evaluation.benchmarks.poses import Poses
+from evaluation.features import Here
 from evaluation.scoring import score_pairs
 from evaluation.tasks import Failure, run_tasks
 from infra.config import load
@@ -43,26 +48,23 @@ def scored(tmp_path):
     return score
 
 
-def in_ray(tmp_path, cpus: int):
-    (tmp_path / "ray").mkdir(exist_ok=True)
-    return session(load("demo", [f"resources.cpus={cpus}"]).resources, Workspace(tmp_path / "ray"))
-
-
-def test_any_number_of_workers_gives_the_same_and_damaged_weights_cost_rows(tmp_path, scored):
+def test_tasks_and_actors_give_what_one_process_gives_and_damaged_weights_cost_rows(tmp_path, scored, monkeypatch):
     def three_fails(number):
         if number == 3:
             raise ValueError("three\nand more")
         return number
 
     cut = tmp_path / "cut.pth"
-    with in_ray(tmp_path, 2):
+    (tmp_path / "ray").mkdir()
+    with session(load("demo").resources, Workspace(tmp_path / "ray")):
         two = scored("two")
         cut.write_bytes((tmp_path / "alex.pth").read_bytes()[:-1000])
         damaged = scored("damaged", cut).scores.to_pylist()
         counted = run_tasks(three_fails, {number: (number,) for number in range(7)}, label="Tasks")
     assert list(counted.items()) == [(n, Failure("ValueError: three") if n == 3 else n) for n in range(7)]
-    with in_ray(tmp_path, 1):
-        one = scored("one")
+    monkeypatch.setattr(scoring, "run_tasks", lambda function, calls, **_: {k: function(*c) for k, c in calls.items()})
+    monkeypatch.setattr(scoring.actors, "start", lambda names, weights: Here(weights))
+    one = scored("one")
     assert one.scores.equals(two.scores) and one.curves.equals(two.curves) and len(one.curves)
     reasons = {row["reason"] for row in one.scores.to_pylist() if row["status"] == "error"}
     assert reasons == {"missing: it"}
