@@ -75,7 +75,7 @@ class Release:
 
 
 def read_margins(path: Path) -> dict[str, float]:
-    """Metric name -> how much worse, in the metric's unit, a candidate may be. Raises UsageError for anything else."""
+    """Metric name -> how much worse a candidate may be, in the metric's unit; of a ratio in |ln|. Raises UsageError."""
     try:
         data = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
