@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from evaluation.metrics.registry import METRICS
 from evaluation.pairs import Pair, read_pairs
+from evaluation.seeds import averaged
 from evaluation.summary import SummaryRow, stage_before, summarise
 from infra import commits
 from infra.commits import Commit
@@ -18,7 +19,7 @@ from infra.errors import CorruptArtifact, SteadyDancerError, UsageError
 class Comparison:
     """Models of one or several evaluations on the pairs all of them have.
 
-    ``scores`` are rows of :data:`evaluation.scoring.SCHEMA` under the models' names here, ``metric_id`` with the
+    ``scores`` are rows of :func:`evaluation.seeds.averaged` under the models' names here, ``metric_id`` with the
     weights where those differ; ``origin`` says where a model's videos are: (evaluation, its name there). ``losses``
     maps a model's name to its (step, loss) history. ``notices`` is what a reader has to know before believing the
     numbers.
@@ -68,7 +69,7 @@ def held_together(evaluations: Sequence[Commit]) -> Comparison:
     scores = by_definition(scores)
     notices += _several_definitions(scores)
     summary = summarise(scores, pairs, models, against)
-    return Comparison(list(evaluations), models, pairs, scores, summary, origin, losses, notices)
+    return Comparison(list(evaluations), models, pairs, averaged(scores), summary, origin, losses, notices)
 
 
 def _open(commit: Commit) -> tuple[list[Pair], list[dict[str, Any]]]:

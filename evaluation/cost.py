@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from evaluation.seeds import VideoKey
 from infra.commits import Commit
 
 COST = "cost.json"
@@ -19,6 +20,7 @@ SCHEMA = pa.schema(
     [
         ("model", pa.string()),
         ("pair", pa.string()),
+        ("seed", pa.int64()),
         ("seconds", pa.float64()),
         ("peak_mib", pa.float64()),
         ("device", pa.string()),
@@ -69,11 +71,11 @@ def write_cost(path: Path, cost: Cost) -> None:
     path.write_text(json.dumps(asdict(cost), indent=1) + "\n")
 
 
-def write_costs(path: Path, units: Mapping[tuple[str, str], object]) -> None:
-    """The table of SCHEMA for the units by (model label, pair id); those without a cost have no row."""
+def write_costs(path: Path, units: Mapping[VideoKey, object]) -> None:
+    """The table of SCHEMA for the units by (model label, pair id, seed); those without a cost have no row."""
     rows = []
-    for (model, pair), unit in units.items():
+    for (model, pair, seed), unit in units.items():
         if isinstance(unit, Commit) and COST in unit.files:
             with unit.open(COST) as file:
-                rows.append({"model": model, "pair": pair, **json.load(file)})
+                rows.append({"model": model, "pair": pair, "seed": seed, **json.load(file)})
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)

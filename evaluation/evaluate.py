@@ -26,6 +26,7 @@ from evaluation.metrics.metric import OK
 from evaluation.outdated import SECTIONS, files_of, videos_of
 from evaluation.pairs import DIFFERENT, SAME, Pair, read_pairs, write_pairs
 from evaluation.scoring import Scored, check, score_pairs
+from evaluation.seeds import VideoKey, file_names
 from evaluation.summary import SummaryRow, failures, summarise
 from evaluation.tables import print_means, print_sets
 from evaluation.tasks import Failure, in_one_line
@@ -55,15 +56,15 @@ def evaluate(
     """Commits the evaluation of evaluate.models and evaluate.videos on the pairs of evaluate.benchmark.
 
     Files: pairs.parquet, scores.parquet, curves.parquet and sets.parquet (:mod:`evaluation.scoring`), costs.parquet
-    (:mod:`evaluation.cost`), references/<pair>.png, drivings/<pair>.mp4, poses/<pair>.mp4 (the condition),
-    videos/<model>/<pair>.mp4. A pair that fails costs its own rows only. Raises SteadyDancerError if nothing at all
-    could be scored, and for what is asked wrongly before any video is made.
+    (:mod:`evaluation.cost`), references/<pair>.png, drivings/<pair>.mp4, poses/<pair>.mp4 (the condition), and the
+    videos (:func:`evaluation.seeds.file_names`). A pair that fails costs its own rows only. Raises SteadyDancerError if
+    nothing at all could be scored, and for what is asked wrongly before any video is made.
     """
     metrics = check(config)
     models = _models(config, workspace)
     benchmark = benchmark_of(config, workspace, estimator)
     pairs, notices = benchmark.pairs, _fewer_than_asked(config, benchmark.pairs)
-    made_elsewhere: dict[tuple[str, str], Path | Failure] = {}
+    made_elsewhere: dict[VideoKey, Path | Failure] = {}
     for label, theirs in config.evaluate.videos.items():
         found, told = find_videos(label, folder_of(theirs), pairs)
         made_elsewhere |= found
@@ -74,7 +75,7 @@ def evaluate(
     scored = score_pairs(config, benchmark, videos, workspace.evaluation_scores, estimator)
     _something_was_scored(scored)
 
-    labels = list(dict.fromkeys(model for model, _ in videos))
+    labels = list(dict.fromkeys(model for model, _, _ in videos))
     told = {"name": benchmark.name, "id": benchmark.id, "files": files_of(config)}
     checkpoints = {model.label: model.commit.id for model in models if model.commit}
     about = {"benchmark": told, "models": labels, "notices": notices, "checkpoints": checkpoints}
@@ -93,7 +94,7 @@ def evaluate(
         write_costs(folder / "costs.parquet", generated)
         for pair in pairs:
             _write_inputs(folder, config, benchmark, pair)
-        _copy_videos(folder / "videos", videos)
+        _copy_videos(folder, videos)
     evaluation = commits.read(workspace.evaluation)
 
     _log(run, evaluation, scored, summarise(scored.scores.to_pylist(), pairs, labels))
@@ -109,8 +110,8 @@ def _log(run: StepRun, evaluation: Commit, scored: Scored, summary: list[Summary
     for name in ("pairs", "costs", *scored._fields):
         run.log_artifact(evaluation.path / f"{name}.parquet")
     for model in evaluation.meta["models"]:
-        for pair, _ in videos_of(evaluation, model)[:LOGGED_VIDEOS]:
-            run.log_artifact(evaluation.path / "videos" / model / f"{pair}.mp4", f"videos/{model}")
+        for name in list(videos_of(evaluation, model))[:LOGGED_VIDEOS]:
+            run.log_artifact(evaluation.path / name, f"videos/{model}")
 
 
 def show(commit: Commit, console: Console) -> None:
@@ -121,7 +122,11 @@ def show(commit: Commit, console: Console) -> None:
         sets = pq.read_table(file).to_pylist()
     for notice in commit.meta["notices"]:
         console.print(f"[bold yellow]{escape(notice)}[/]", soft_wrap=True)
-    print_means(console, summarise(scores, pairs, commit.meta["models"]), f"Evaluation, number of pairs: {len(pairs)}")
+    several = len({(row["model"], row["pair"], row["seed"]) for row in scores}) > len(
+        {(row["model"], row["pair"]) for row in scores}
+    )
+    title = f"Evaluation, number of pairs: {len(pairs)}" + (", each the mean of its seeds" if several else "")
+    print_means(console, summarise(scores, pairs, commit.meta["models"]), title)
     print_sets(console, sets)
     for failure in failures(scores):
         console.print(f"[red]failed[/] {escape(failure)}", soft_wrap=True)
@@ -169,17 +174,17 @@ def _something_was_scored(scored: Scored) -> None:
         )
 
 
-def _copy_videos(folder: Path, videos: Mapping[tuple[str, str], Path | Failure]) -> None:
-    """To <model>/<pair>.mp4. One that has gone since it was scored is told, and its pair has no video."""
-    for (model, pair_id), video in videos.items():
-        if not isinstance(video, Failure):
-            target = folder / model / f"{pair_id}.mp4"
+def _copy_videos(folder: Path, videos: Mapping[VideoKey, Path | Failure]) -> None:
+    """One that has gone since it was scored is told, and its pair has no video."""
+    for key, name in file_names(videos).items():
+        if not isinstance(video := videos[key], Failure):
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 shutil.copyfile(video, target)
             except OSError as error:
                 target.unlink(missing_ok=True)
-                _tell_failed(f"video of {model} {pair_id}", error)
+                _tell_failed(name, error)
 
 
 def _write_inputs(folder: Path, config: Config, benchmark: Benchmark, pair: Pair) -> None:

@@ -13,6 +13,7 @@ from evaluation.backbones.weights import sha256
 from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.cost import COST, measured, write_cost
 from evaluation.pairs import Pair, PairInputs
+from evaluation.seeds import VideoKey
 from evaluation.tasks import Failure, run_tasks
 from infra import commits
 from infra.commits import Commit
@@ -123,23 +124,26 @@ def generate_pairs(
     benchmark: Benchmark,
     models: list[ModelUnderTest],
     generator: Generator = animate_pair,
-) -> dict[tuple[str, str], Commit | Failure]:
-    """A committed unit with ``generated.mp4``, or a Failure, for every (model label, pair id). Needs a Ray session.
+) -> dict[VideoKey, Commit | Failure]:
+    """A committed unit with ``generated.mp4``, or a Failure, for every model, pair and seed. Needs a Ray session.
+
+    Seeds are evaluate.seeds numbers from the config's seed on.
 
     Units found under ``units`` are kept: their name hashes everything they depend on. Failures are tried again by the
     next run.
     """
-    found: dict[tuple[str, str], Commit] = {}
+    found: dict[VideoKey, Commit] = {}
     calls = {}
-    for model in models:
-        for pair in benchmark.pairs:
-            unit = units / _unit_name(config, benchmark, model, pair)
-            if (commit := kept_unit(unit)) is not None:
-                found[model.label, pair.id] = commit
-            else:
-                calls[model.label, pair.id] = (unit, config, model, benchmark, pair, generator)
+    seeds = range(config.seed, config.seed + config.evaluate.seeds)
+    asked = {(m.label, p.id, seed): (m, benchmark, p, seed) for m in models for p in benchmark.pairs for seed in seeds}
+    for key, arguments in asked.items():
+        unit = units / _unit_name(config, *arguments)
+        if (commit := kept_unit(unit)) is not None:
+            found[key] = commit
+        else:
+            calls[key] = (unit, config, *arguments, generator)
     made = run_tasks(_generate, calls, label="Generating videos", done=len(found), gpu=True) if calls else {}
-    return {(m.label, p.id): found.get((m.label, p.id)) or made[m.label, p.id] for m in models for p in benchmark.pairs}
+    return {key: found.get(key) or made[key] for key in asked}
 
 
 def kept_unit(unit: Path) -> Commit | None:
@@ -159,33 +163,39 @@ def files_named(config: Config) -> list[str]:
     return [sha256(path) for each in files for path in each if path.is_file()]
 
 
-def _unit_name(config: Config, benchmark: Benchmark, model: ModelUnderTest, pair: Pair) -> str:
+def _unit_name(config: Config, model: ModelUnderTest, benchmark: Benchmark, pair: Pair, seed: int) -> str:
     settings = section_hash(config, *SECTIONS), *files_named(config), str(benchmark.by_index)
-    identity = (*settings, model.id, pair.id, pair.content)
+    identity = (*settings, model.id, pair.id, pair.content, str(seed))
     return f"{model.label}-{pair.id}-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:16]}"
 
 
-def pair_seed(config: Config, pair: Pair) -> int:
-    """The sampling seed of a pair: the same for every model, another for every pair."""
-    return int.from_bytes(hashlib.sha256(f"{config.seed}\0{pair.id}".encode()).digest()[:4], "big")
+def sampling_seed(pair: Pair, seed: int) -> int:
+    """Of the noise of a pair's video: the same for every model, another for every pair and seed."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{pair.id}".encode()).digest()[:4], "big")
 
 
 def _generate(
-    unit: Path, config: Config, model: ModelUnderTest, benchmark: Benchmark, pair: Pair, generator: Generator
+    unit: Path,
+    config: Config,
+    model: ModelUnderTest,
+    benchmark: Benchmark,
+    pair: Pair,
+    seed: int,
+    generator: Generator,
 ) -> Commit:
     from model.video import write
 
-    seed, inputs = pair_seed(config, pair), benchmark.open(pair)
+    noise, inputs = sampling_seed(pair, seed), benchmark.open(pair)
     _told.clear()
     with measured() as cost:
-        frames = generator(config, model, inputs, seed)
+        frames = generator(config, model, inputs, noise)
     cost.seconds -= _told.get("loading", 0.0)
     cost.frames, cost.nfe = len(frames), _told.get("nfe")
-    identity = {**section_values(config, *SECTIONS), "model": model.id, "pair": pair.id, "sampling_seed": seed}
+    identity = {**section_values(config, *SECTIONS), "model": model.id, "pair": pair.id, "sampling_seed": noise}
     identity |= {"inputs": pair.content, "by_index": benchmark.by_index}
     parents = [*benchmark.parents, *([model.commit] if model.commit else [])]
     made_of = " ".join(f"{parent.kind}={parent.id}" for parent in benchmark.parents)
-    told = f"steadydancer model={model.id} pair={pair.id} {made_of} seed={seed}"
+    told = f"steadydancer model={model.id} pair={pair.id} {made_of} seed={noise}"
     with commits.write(unit, "generation", config=identity, parents=parents, replace=True, about=[COST]) as folder:
         write(folder / VIDEO, frames, config.clip.fps, metadata={"comment": told})
         write_cost(folder / COST, cost)

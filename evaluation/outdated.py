@@ -12,6 +12,7 @@ from evaluation.benchmarks.reading import content_of
 from evaluation.metrics.metric import ERROR
 from evaluation.pairs import read_pairs
 from evaluation.scoring import used_weights
+from evaluation.seeds import VideoKey, file_names
 from evaluation.tasks import Failure
 from evaluation.videos import MISSING, find_videos, folder_of
 from infra.commits import Commit
@@ -51,10 +52,9 @@ def files_of(config: Config) -> str | None:
     return None if named in (DATASET, MINI) else digest(Path(named).expanduser().absolute())
 
 
-def videos_of(commit: Commit, label: str) -> list[tuple[str, dict]]:
-    """(pair id, facts) of the videos of a model in an evaluation."""
-    folder = f"videos/{label}/"
-    return [(name[len(folder) : -4], facts) for name, facts in commit.files.items() if name.startswith(folder)]
+def videos_of(commit: Commit, label: str) -> dict[str, str]:
+    """Name -> SHA-256 of the videos of a model in an evaluation."""
+    return {name: facts["sha256"] for name, facts in commit.files.items() if name.startswith(f"videos/{label}/")}
 
 
 def _benchmark(config: Config, commit: Commit) -> str | None:
@@ -73,16 +73,17 @@ def _videos(config: Config, commit: Commit) -> str | None:
         pairs = read_pairs(file)
     for label, theirs in config.evaluate.videos.items():
         found, _ = find_videos(label, folder_of(theirs), pairs)
-        now = {pair: content_of(video) for (_, pair), video in found.items() if not isinstance(video, Failure)}
-        if now != {pair: facts["sha256"] for pair, facts in videos_of(commit, label)}:
+        names = file_names(found)
+        now = {names[key]: content_of(video) for key, video in found.items() if not isinstance(video, Failure)}
+        if now != videos_of(commit, label):
             return f"the videos of {label} are others now"
     return None
 
 
-def _mendable(commit: Commit) -> set[tuple[str, str]]:
-    """(model, pair) of what broke and could go well in another run."""
+def _mendable(commit: Commit) -> set[VideoKey]:
+    """Of what broke and could go well in another run."""
     failed = [row for row in _rows(commit, "scores") if row["status"] == ERROR]
-    return {(row["model"], row["pair"]) for row in failed if not row["reason"].startswith(LASTING)}
+    return {(row["model"], row["pair"], row["seed"]) for row in failed if not row["reason"].startswith(LASTING)}
 
 
 def _rows(commit: Commit, name: str) -> list[dict]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from evaluation.comparison import Comparison
 from evaluation.metrics.metric import OK
-from evaluation.metrics.registry import METRICS
 from evaluation.statistics.clusters import estimates
 
 ALL = ""
@@ -39,7 +38,7 @@ def gains_of(comparison: Comparison, pairs: Sequence[dict[str, Any]]) -> dict[st
         badness_MP = badness.setdefault(row["metric_id"], empty_MP.copy())
         if row["status"] == OK:
             at = comparison.models.index(row["model"]), place[row["pair"]]
-            value_MP[at], badness_MP[at] = row["value"], METRICS[row["metric"]].badness(row["value"])
+            value_MP[at], badness_MP[at] = row["value"], row["badness"]
     two_models = list(combinations(range(len(comparison.models)), 2))
 
     def by_stratum(metric_id: str, two: tuple[int, int]) -> dict[str, Gain]:

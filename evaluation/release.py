@@ -175,7 +175,7 @@ def _model(comparison: Comparison, commit: Commit, model: str | None) -> str:
 
 def _goodness(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Minus badness by pair, where there is a value."""
-    return {r["pair"]: -METRICS[r["metric"]].badness(r["value"]) for r in rows if r["status"] == OK}
+    return {row["pair"]: -row["badness"] for row in rows if row["status"] == OK}
 
 
 def _one_definition(metric: str, names: list[str], rows: list[list[dict[str, Any]]]) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from evaluation.metrics.metric import ERROR, OK, Metric, Score
 from evaluation.metrics.registry import select
 from evaluation.metrics.sets.registry import select_sets
 from evaluation.metrics.sets.set_metric import SetMetric
+from evaluation.seeds import VideoKey, lowest
 from evaluation.set_scoring import score_sets
 from evaluation.tasks import Failure, run_tasks
 from evaluation.video_scoring import Asked, EstimatorBuilder, pose_estimator, score_video
@@ -27,6 +29,7 @@ SCHEMA = pa.schema(
     [
         ("model", pa.string()),
         ("pair", pa.string()),
+        ("seed", pa.int64()),
         ("kind", pa.string()),
         ("metric", pa.string()),
         ("metric_id", pa.string()),
@@ -36,7 +39,7 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""One row per model, pair and metric. ``value`` is null unless ``status`` is "ok"; then ``reason`` is null.
+"""One row per model, pair, seed and metric. ``value`` is null unless ``status`` is "ok"; then ``reason`` is null.
 
 ``weights``: id and SHA-256 of the backbones that the metric asked.
 """
@@ -44,6 +47,7 @@ CURVES = pa.schema(
     [
         ("model", pa.string()),
         ("pair", pa.string()),
+        ("seed", pa.int64()),
         ("metric", pa.string()),
         ("metric_id", pa.string()),
         ("frame", pa.int32()),
@@ -104,12 +108,13 @@ def _backbones(metrics: Iterable[Metric], sets: Iterable[SetMetric]) -> set[str]
 def score_pairs(
     config: Config,
     benchmark: Benchmark,
-    videos: Mapping[tuple[str, str], Path | Failure],
+    videos: Mapping[VideoKey, Path | Failure],
     folder: Path,
     estimator: EstimatorBuilder = pose_estimator,
 ) -> Scored:
-    """The scores of every (model label, pair id) of ``videos``. Needs a Ray session.
+    """The scores of every (model label, pair id, seed) of ``videos``. Needs a Ray session.
 
+    The metrics of sets take one video of a pair, that of the lowest seed: a driver's real frames count once.
     What could not be generated, decoded or scored has rows of status "error" with the reason. Under ``folder`` scores
     and features are kept for later runs.
     """
@@ -126,27 +131,32 @@ def score_pairs(
         folder=folder / "scores",
     )
     by_id, calls = {pair.id: pair for pair in benchmark.pairs}, {}
-    for (model, pair), video in videos.items():
+    of_sets = set(lowest({key: key for key in videos}).values())
+    for key, video in videos.items():
         if not isinstance(video, Failure):
-            theirs = config.evaluate.videos.get(model)
+            theirs = config.evaluate.videos.get(key[0])
             shown = played(benchmark, theirs and theirs.time_map)
-            calls[model, pair] = (video, by_id[pair], shown, asked, theirs is None)
+            of_this = asked if key in of_sets else replace(asked, set_keys={})
+            calls[key] = (video, by_id[key[1]], shown, of_this, theirs is None)
     scored = run_tasks(score_video, calls, label="Scoring") if calls else {}
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     kept: dict[tuple[str, str], dict[str, Path | Failure]] = {}
-    for (model, pair), video in videos.items():
-        outcome = video if isinstance(video, Failure) else scored[model, pair]
-        scores, kept[model, pair] = ({}, {}) if isinstance(outcome, Failure) else outcome
+    for key, video in videos.items():
+        model, pair, seed = key
+        outcome = video if isinstance(video, Failure) else scored[key]
+        scores, set_rows = ({}, {}) if isinstance(outcome, Failure) else outcome
+        if key in of_sets:
+            kept[model, pair] = set_rows
         if isinstance(outcome, Failure):
             scores = dict.fromkeys(ids, Score(None, ERROR, outcome.reason))
         for name, score in scores.items():
-            about = {"model": model, "pair": pair, "metric": name, "metric_id": ids[name]}
+            about = {"model": model, "pair": pair, "seed": seed, "metric": name, "metric_id": ids[name]}
             answer = {"value": score.value, "status": score.status, "reason": score.reason}
             rows.append({**about, "kind": by_id[pair].kind, "weights": used[name], **answer})
             if score.status == OK and score.curve is not None:
                 curves += [{**about, "frame": frame, "value": value} for frame, value in enumerate(score.curve)]
-    of_sets = score_sets(
+    sets_table = score_sets(
         kept, {pair.id: pair.kind for pair in benchmark.pairs}, {metric.name: used[metric.name] for metric in sets}
     )
-    return Scored(pa.Table.from_pylist(rows, SCHEMA), pa.Table.from_pylist(curves, CURVES), of_sets)
+    return Scored(pa.Table.from_pylist(rows, SCHEMA), pa.Table.from_pylist(curves, CURVES), sets_table)

@@ -7,6 +7,7 @@ from typing import Any
 from evaluation.metrics.metric import ERROR, OK, Metric
 from evaluation.metrics.registry import METRICS
 from evaluation.pairs import Pair
+from evaluation.seeds import averaged
 from evaluation.statistics.clusters import Estimate, by_id, estimate
 from evaluation.statistics.paired import PairedDifference, corrected, paired_difference
 
@@ -23,7 +24,7 @@ class SummaryRow:
 
     Means and bounds are of :class:`evaluation.statistics.clusters.Estimate`, the rest of
     :class:`evaluation.statistics.paired.PairedDifference`; ``p_holm`` is over the metrics asked of the model.
-    ``badness`` is what models are ranked by, see :func:`_badness`. What cannot be said is None: a mean of no values, an
+    ``badness`` is what models are ranked by, see :func:`_ranking`. What cannot be said is None: a mean of no values, an
     interval over one driving video.
     """
 
@@ -69,20 +70,22 @@ def summarise(
 ) -> list[SummaryRow]:
     """One row per metric id and model, from rows of :data:`evaluation.scoring.SCHEMA`; the order of rows is irrelevant.
 
-    ``pairs`` has every pair of the rows. ``against`` says with which model each is compared; by default with the one
-    before it in ``models``.
+    The seeds of a pair are averaged first (:func:`evaluation.seeds.averaged`). ``pairs`` has every pair of the rows.
+    ``against`` says with which model each is compared; by default with the one before it in ``models``.
     """
     against = stage_before(models) if against is None else against
     pair_of = by_id(pairs)
     values: dict[tuple[str, str], dict[str, float]] = {}
     asked: dict[tuple[str, str], int] = {}
     names: dict[str, str] = {}
-    for row in scores:
+    badness: dict[str, dict[str, dict[str, float]]] = {}
+    for row in averaged(scores):
         key = row["metric_id"], row["model"]
         names[row["metric_id"]] = row["metric"]
         asked[key] = asked.get(key, 0) + 1
         if row["status"] == OK:
             values.setdefault(key, {})[row["pair"]] = row["value"]
+            badness.setdefault(row["metric_id"], {}).setdefault(row["model"], {})[row["pair"]] = row["badness"]
 
     differences: dict[tuple[str, str], PairedDifference] = {}
     for model in models:
@@ -95,12 +98,7 @@ def summarise(
         }
         differences |= {(metric_id, model): found for metric_id, found in corrected(by_metric).items()}
 
-    badness: dict[tuple[str, str], float | None] = {}
-    for metric_id, name in names.items():
-        by_model = {model: values[metric_id, model] for model in models if (metric_id, model) in values}
-        found = _badness(METRICS[name], by_model, pair_of)
-        badness |= {(metric_id, model): mean for model, mean in found.items()}
-
+    ranking = {metric_id: _ranking(by_model, pair_of) for metric_id, by_model in badness.items()}
     nothing = paired_difference({}, {}, {})
     return [
         _row(
@@ -111,7 +109,7 @@ def summarise(
             mean=estimate(values.get((metric_id, model), {}), pair_of),
             against=against.get(model),
             difference=differences.get((metric_id, model), nothing),
-            badness=badness.get((metric_id, model)),
+            badness=ranking.get(metric_id, {}).get(model),
         )
         for metric_id in sorted(names, key=lambda i: (list(METRICS).index(names[i]), i))
         for model in models
@@ -155,19 +153,16 @@ def _row(
     )
 
 
-def _badness(
-    metric: Metric, values: Mapping[str, Mapping[str, float]], pair_of: Mapping[str, Pair]
-) -> dict[str, float | None]:
+def _ranking(badness: Mapping[str, Mapping[str, float]], pair_of: Mapping[str, Pair]) -> dict[str, float | None]:
     """The mean badness of the models with the most values, over the pairs that all of these have.
 
-    Not the badness of the mean: values on both sides of a target would cancel. ``values``: model -> pair id -> value.
+    Not the badness of the mean: values on both sides of a target would cancel. ``badness``: model -> pair id -> value.
     """
-    most = max(map(len, values.values()), default=0)
-    candidates = {model: by_pair for model, by_pair in values.items() if len(by_pair) == most}
-    shared = set.intersection(*map(set, candidates.values())) if candidates else set()
+    most = max(map(len, badness.values()))
+    candidates = {model: by_pair for model, by_pair in badness.items() if len(by_pair) == most}
+    shared = set.intersection(*map(set, candidates.values()))
     return {
-        model: estimate({pair: metric.badness(by_pair[pair]) for pair in shared}, pair_of).mean
-        for model, by_pair in candidates.items()
+        model: estimate({pair: by_pair[pair] for pair in shared}, pair_of).mean for model, by_pair in candidates.items()
     }
 
 

@@ -1,6 +1,6 @@
 """Videos made elsewhere, by any method: a folder with an mp4 per pair, scored like those made here.
 
-``<pair>.mp4``, or ``<pair>-<seed>.mp4`` where a method was run with several seeds.
+``<pair>.mp4``, or ``<pair>-<seed>.mp4`` where a method was run with several seeds; no seed in the name is seed 0.
 """
 
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evaluation.benchmarks.manifest import SEED
 from evaluation.pairs import Pair
+from evaluation.seeds import VideoKey
 from evaluation.tasks import Failure
 from infra.errors import SteadyDancerError
 from infra.schema import Videos
@@ -17,12 +18,10 @@ MISSING = "missing:"
 """What the reason of a Failure begins with."""
 
 
-def find_videos(
-    label: str, folder: Path, pairs: Iterable[Pair]
-) -> tuple[dict[tuple[str, str], Path | Failure], list[str]]:
-    """The video of each (label, pair id), a Failure where there is none or no file, and what to tell of the folder.
+def find_videos(label: str, folder: Path, pairs: Iterable[Pair]) -> tuple[dict[VideoKey, Path | Failure], list[str]]:
+    """The videos by (label, pair id, seed), a Failure where there is none or no file, and what to tell of the folder.
 
-    Of several seeds the lowest is taken, which is told, as are files that belong to no pair. Raises SteadyDancerError
+    That is other numbers of seeds from pair to pair, and files that belong to no pair. Raises SteadyDancerError
     for a folder that is not there, or has not one of the pairs.
     """
     if not folder.is_dir():
@@ -41,12 +40,11 @@ def find_videos(
             f"evaluate.videos.{label}: {folder} has a video of not one of {len(ids)} pairs, such as {min(ids)}.mp4.",
             "Name the videos after the pairs: <pair>.mp4, or <pair>-<seed>.mp4.",
         )
-    found = {
-        (label, pair.id): _file(seeds[pair.id][min(seeds[pair.id])])
-        if pair.id in seeds
-        else Failure(f"{MISSING} {folder} has no {pair.id}.mp4")
-        for pair in pairs
-    }
+    found: dict[VideoKey, Path | Failure] = {}
+    for pair in pairs:
+        found |= {(label, pair.id, seed): _file(path) for seed, path in sorted(seeds.get(pair.id, {}).items())}
+        if pair.id not in seeds:
+            found[label, pair.id, 0] = Failure(f"{MISSING} {folder} has no {pair.id}.mp4")
     return found, [*_seeds_notice(label, seeds), *_strangers_notice(label, strangers)]
 
 
@@ -60,17 +58,19 @@ def _file(path: Path) -> Path | Failure:
 
 
 def _told_by(stem: str, ids: set[str]) -> tuple[str | None, int]:
-    """The pair and seed that a file's name says; -1 without a seed."""
+    """The pair and seed that a file's name says."""
     if stem in ids:
-        return stem, -1
+        return stem, 0
     seeded = SEED.match(stem)
-    return (seeded[1], int(seeded[2])) if seeded and seeded[1] in ids else (None, -1)
+    return (seeded[1], int(seeded[2])) if seeded and seeded[1] in ids else (None, 0)
 
 
 def _seeds_notice(label: str, seeds: dict[str, dict[int, Path]]) -> list[str]:
-    several = sum(len(each) > 1 for each in seeds.values())
-    told = f"SEVERAL SEEDS: {label} has more than one video of {several} pairs; that of the lowest seed is scored."
-    return [told] if several else []
+    counts = sorted({len(each) for each in seeds.values()})
+    if len(counts) == 1:
+        return []
+    told = f"OTHER NUMBERS OF SEEDS: {label} has {counts[0]} to {counts[-1]} videos of a pair"
+    return [f"{told}; each pair counts the same, with the mean of its videos."]
 
 
 def _strangers_notice(label: str, names: list[str]) -> list[str]:

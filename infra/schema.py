@@ -344,6 +344,7 @@ class Evaluate(Section):
         default={}, description="of other work folders: a name, and the stage's folder, such as work/other/stage3"
     )
     videos: dict[str, Videos] = Field(default={}, description="made elsewhere: a name, and the folder of its mp4s")
+    seeds: int = Field(1, ge=1, description="videos of each pair, of other noise; a score is their mean")
     same_source: int = Field(2, ge=0, description="pairs whose reference and driving come from one clip of the dataset")
     different_source: int = Field(2, ge=0)
     metrics: list[str] = Field(

@@ -28,7 +28,7 @@ from infra.errors import SteadyDancerError
 
 FILE = "benchmark.yaml"
 PATHS = ("reference", "driving", "reference_pose", "driving_pose")
-SEED = re.compile(r"(.+)-(\d+)$")
+SEED = re.compile(r"(.+)-(\d{1,18})$")
 """``<pair>-<seed>``: one of several videos of a pair."""
 
 

@@ -14,8 +14,8 @@ from infra.commits import Commit
 from model import video
 
 CONFIG = config.load("demo")
-CURVES = ("model", "pair", "metric", "metric_id", "frame", "value")
-COSTS = ("model", "pair", "seconds", "peak_mib", "device", "nfe")
+CURVES = ("model", "pair", "metric", "metric_id", "frame", "value", "seed")
+COSTS = ("model", "pair", "seconds", "peak_mib", "device", "nfe", "seed")
 
 
 def pair(name: str, driving: str | None = None, prompt: str = "", **strata) -> Pair:
@@ -55,14 +55,14 @@ def written(
     costs: Sequence[tuple] = (),
     sets: Sequence[dict] = (),
 ) -> Commit:
-    """``videos``: frames and fps by name in the commit, without ".mp4"; ``curves`` and ``costs``: rows."""
+    """``videos``: frames and fps by name in the commit, without ".mp4"; ``curves``, ``costs``: rows."""
     meta = {"models": list(models), "metrics": ["psnr"], "notices": []}
     with commits.write(folder, "evaluation", meta=meta) as draft:
         write_pairs(draft / "pairs.parquet", list(pairs))
         pq.write_table(pa.Table.from_pylist(list(scores)), draft / "scores.parquet")
         for name, columns, rows in (("curves", CURVES, curves), ("costs", COSTS, costs)):
             if rows:
-                table = pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
+                table = pa.Table.from_pylist([dict(zip(columns, row, strict=False)) for row in rows])
                 pq.write_table(table, draft / f"{name}.parquet")
         if sets:
             pq.write_table(pa.Table.from_pylist(list(sets)), draft / "sets.parquet")

@@ -26,17 +26,18 @@ def files(folder, *names):
 def test_each_pair_has_its_video_or_says_that_it_has_none(tmp_path):
     folder = files(tmp_path / "theirs", "a.mp4", "c-2.mp4", "b-1x.mp4", "a.txt")
     found, notices = find_videos("theirs", folder, PAIRS)
-    assert list(found) == [("theirs", pair.id) for pair in PAIRS] and not notices
-    assert found["theirs", "a"] == folder / "a.mp4" and found["theirs", "c-2"] == folder / "c-2.mp4"
-    assert found["theirs", "b"] == Failure(f"missing: {folder} has no b.mp4")
+    assert list(found) == [("theirs", pair.id, 0) for pair in PAIRS] and not notices
+    assert found["theirs", "a", 0] == folder / "a.mp4" and found["theirs", "c-2", 0] == folder / "c-2.mp4"
+    assert found["theirs", "b", 0] == Failure(f"missing: {folder} has no b.mp4")
 
 
-def test_of_several_seeds_the_lowest_counts_and_it_is_told(tmp_path):
+def test_every_seed_of_a_pair_is_found_and_unequal_numbers_are_told(tmp_path):
     folder = files(tmp_path / "theirs", "a-10.mp4", "a-9.mp4", "b-3.mp4", "c-2-7.mp4", "stranger.mp4", "z-1.mp4")
     found, notices = find_videos("theirs", folder, PAIRS)
-    assert found["theirs", "a"].name == "a-9.mp4" and found["theirs", "b"].name == "b-3.mp4"
-    assert found["theirs", "c-2"].name == "c-2-7.mp4" and isinstance(found["theirs", "b-1x"], Failure)
-    assert "SEVERAL SEEDS: theirs has more than one video of 1 pairs" in notices[0]
+    names = {key[1:]: None if isinstance(video, Failure) else video.name for key, video in found.items()}
+    expected = {("a", 9): "a-9.mp4", ("a", 10): "a-10.mp4", ("b", 3): "b-3.mp4", ("c-2", 7): "c-2-7.mp4"}
+    assert names == {**expected, ("b-1x", 0): None}
+    assert "OTHER NUMBERS OF SEEDS: theirs has 1 to 2 videos of a pair" in notices[0]
     assert "2 videos" in notices[1] and "stranger.mp4" in notices[1]
 
 
@@ -46,13 +47,15 @@ def test_what_is_no_file_is_a_failure_of_its_pair(tmp_path):
     (folder / "b-1x.mp4").mkdir()
     found, notices = find_videos("theirs", folder, PAIRS)
     for name in ("b", "b-1x"):
-        assert found["theirs", name] == Failure(f"missing: {folder / f'{name}.mp4'} is no file that can be read")
-    assert found["theirs", "a"] == folder / "a.mp4" and not notices
+        assert found["theirs", name, 0] == Failure(f"missing: {folder / f'{name}.mp4'} is no file that can be read")
+    assert found["theirs", "a", 0] == folder / "a.mp4" and not notices
 
 
 def test_two_files_of_one_seed_are_told(tmp_path):
     _, notices = find_videos("theirs", files(tmp_path / "theirs", "a-01.mp4", "a-1.mp4"), PAIRS)
     assert "OF NO PAIR: theirs has 1 videos" in notices[0] and "a-1.mp4" in notices[0]
+    found, notices = find_videos("theirs", files(tmp_path / "long", "a.mp4", f"a-{10**20}.mp4"), PAIRS)
+    assert found["theirs", "a", 0].name == "a.mp4" and f"a-{10**20}.mp4" in notices[0]
 
 
 def test_a_folder_of_other_pairs_is_refused(tmp_path):
@@ -100,14 +103,14 @@ def test_a_cost_is_recorded_beside_the_video_and_outside_its_id(tmp_path):
                 time.sleep(pause)
             cost.frames, cost.nfe = 5, 18
             write_cost(folder / COST, cost)
-        units["model", name] = commits.read(tmp_path / name)
-    assert units["model", "a"].id == units["model", "b"].id
+        units["model", name, 0] = commits.read(tmp_path / name)
+    assert units["model", "a", 0].id == units["model", "b", 0].id
     with commits.write(tmp_path / "c", "generation"):
         pass
-    units["model", "c"], units["model", "d"] = commits.read(tmp_path / "c"), Failure("none")
-    units["theirs", "a"] = tmp_path / "a.mp4"
+    units["model", "c", 0], units["model", "d", 0] = commits.read(tmp_path / "c"), Failure("none")
+    units["theirs", "a", 0] = tmp_path / "a.mp4"
     write_costs(tmp_path / "costs.parquet", units)
     rows = pq.read_table(tmp_path / "costs.parquet").to_pylist()
-    assert [(row["model"], row["pair"]) for row in rows] == [("model", "a"), ("model", "b")]
+    assert [(row["model"], row["pair"], row["seed"]) for row in rows] == [("model", "a", 0), ("model", "b", 0)]
     assert rows[0]["seconds"] < 0.02 <= rows[1]["seconds"] < 1
     assert all((row["frames"], row["nfe"], row["device"]) == (5, 18, "cpu") and row["peak_mib"] > 1 for row in rows)

@@ -125,7 +125,9 @@ def test_what_is_no_file_costs_its_pair_and_what_has_gone_its_copy(tmp_path, the
     assert all("is no file that can be read" in reasons[pair] for pair in ("d0_r0", "d1_r1"))
     assert "videos/theirs/itself.mp4" in commit.files and "videos/theirs/d0_r1.mp4" not in commit.files
     told = capsys.readouterr().out
-    assert "video of theirs d0_r1: PermissionError" in told and "inputs of itself: ZeroDivisionError: no poses" in told
+    assert (
+        "videos/theirs/d0_r1.mp4: PermissionError" in told and "inputs of itself: ZeroDivisionError: no poses" in told
+    )
 
 
 def test_sets_are_shown_and_are_enough_to_have_scored_something(tmp_path, theirs, monkeypatch, capsys):

@@ -17,6 +17,7 @@ from evaluation.metrics.registry import METRICS
 from evaluation.page import render
 from evaluation.page_pairs import pairs_of
 from evaluation.page_statistics import gains_of
+from evaluation.seeds import averaged
 from infra import commits
 from model import video
 
@@ -185,7 +186,7 @@ def test_gains_of_a_large_comparison_are_quick():
     pairs = [pair(f"p{n}", driving=f"d{n // 3}", style=f"s{n % 3}", gap=float(n)) for n in range(36)]
     given = product(models, enumerate(pairs), one)
     scores = [{**row, "model": model, "pair": p.id, "value": float(n)} for model, (n, p), row in given]
-    comparison = Comparison([], models, pairs, scores, [], {}, {}, [])
+    comparison = Comparison([], models, pairs, averaged(scores), [], {}, {}, [])
     told = pairs_of(comparison, media.Media(0), 0)
     start = time.process_time()
     gains = gains_of(comparison, told)

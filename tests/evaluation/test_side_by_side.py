@@ -34,10 +34,10 @@ def scored(tmp_path):
     poses = Poses(tmp_path / "poses", load("demo").pose)
     benchmark = folder_benchmark(tmp_path / "b", replace(poses, build=estimator))
     benchmark = replace(benchmark, poses=poses)  # kept now; workers cannot import this one's estimator
-    videos = {("theirs", pair.id): tmp_path / f"{pair.id}.mp4" for pair in benchmark.pairs}
+    videos = {("theirs", pair.id, 0): tmp_path / f"{pair.id}.mp4" for pair in benchmark.pairs}
     for number, path in enumerate(videos.values()):
         clip(path, frames=4 + number)
-    videos["theirs", "d0_r0"] = Failure("missing: it")
+    videos["theirs", "d0_r0", 0] = Failure("missing: it")
 
     def score(name: str, weights: Path = tmp_path / "alex.pth"):
         asked = load(

@@ -122,7 +122,7 @@ def test_another_file_in_place_of_one_that_the_settings_name_is_noticed(tmp_path
             file.write_bytes(content)
             asked = everything(tmp_path, ["psnr"], None, f"{key}={named}")
             books.add(asked.book(video, benchmark, one, True))
-            units.add(generation._unit_name(asked.config, benchmark, generation.ModelUnderTest("m", None), one))
+            units.add(generation._unit_name(asked.config, generation.ModelUnderTest("m", None), benchmark, one, 0))
         assert len(books) == len(units) == 2
 
 
