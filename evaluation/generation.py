@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.backbones.weights import sha256
+from evaluation.backbones.weights import hashes_of
 from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.cost import COST, measured, write_cost
 from evaluation.pairs import Pair, PairInputs
@@ -157,10 +157,7 @@ def kept_unit(unit: Path) -> Commit | None:
 
 def files_named(config: Config) -> list[str]:
     """SHA-256 of the local files of the pose estimator and the codec, so that another in place of one is noticed."""
-    named = (config.pose.detector, config.pose.weights, config.encode.codec_weights)
-    folders = [Path(name).expanduser() for name in named if name]
-    files = [[folder] if folder.is_file() else sorted(folder.rglob("*")) for folder in folders]
-    return [sha256(path) for each in files for path in each if path.is_file()]
+    return hashes_of(config.pose.detector, config.pose.weights, config.encode.codec_weights)
 
 
 def _unit_name(config: Config, model: ModelUnderTest, benchmark: Benchmark, pair: Pair, seed: int) -> str:

@@ -10,6 +10,8 @@ from evaluation.benchmarks.choice import DATASET, MINI
 from evaluation.benchmarks.folder import digest
 from evaluation.benchmarks.reading import content_of
 from evaluation.metrics.metric import ERROR
+from evaluation.metrics.registry import select
+from evaluation.metrics.sets.registry import select_sets
 from evaluation.pairs import read_pairs
 from evaluation.scoring import used_weights
 from evaluation.seeds import VideoKey, file_names
@@ -34,7 +36,7 @@ def outdated(config: Config, workspace: Workspace, commit: Commit) -> str | None
     """
     if changed := differences(commit.config, section_values(config, *SECTIONS)):
         return f"asked differently: {', '.join(key for key, _, _ in changed)}"
-    for reason in (_benchmark, _weights, _videos):
+    for reason in (_benchmark, _definitions, _weights, _videos):
         try:
             if why := reason(config, commit):
                 return why
@@ -59,6 +61,15 @@ def videos_of(commit: Commit, label: str) -> dict[str, str]:
 
 def _benchmark(config: Config, commit: Commit) -> str | None:
     return "the benchmark's files are others now" if commit.meta["benchmark"]["files"] != files_of(config) else None
+
+
+def _definitions(config: Config, commit: Commit) -> str | None:
+    """Of metrics; a set metric's id begins with its definition and goes on with what it was computed of."""
+    now = {metric.name: metric.identify(config) for metric in select(config.evaluate.metrics)}
+    now |= {metric.name: metric.definition_id for metric in select_sets(config.evaluate.sets)}
+    rows = [row for name in ("scores", "sets") for row in _rows(commit, name)]
+    changed = {row["metric"] for row in rows if not f"{row['metric_id']}-".startswith(f"{now[row['metric']]}-")}
+    return f"{', '.join(sorted(changed))} are defined otherwise now" if changed else None
 
 
 def _weights(config: Config, commit: Commit) -> str | None:

@@ -125,7 +125,7 @@ def score_pairs(
     asked = Asked(
         config,
         keys={name: f"{ids[name]} {used[name]}".strip() for name in ids},
-        set_keys={m.name: f"{m.name}@{m.version}/{m.preprocessing} {used[m.name]}" for m in sets},
+        set_keys={m.name: f"{m.definition_id} {used[m.name]}" for m in sets},
         embedder=Features(folder / "features", weights, actors.start(_backbones(metrics, sets), weights)),
         estimator=estimator,
         folder=folder / "scores",

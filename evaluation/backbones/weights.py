@@ -44,6 +44,13 @@ def sha256(path: Path) -> str:
     return _sha256(path, about.st_size, about.st_mtime_ns)
 
 
+def hashes_of(*sources: str | None) -> list[str]:
+    """SHA-256 of the files that settings name, of a folder all of its; of what is no path, nothing."""
+    paths = [Path(source).expanduser() for source in sources if source]
+    files = [[path] if path.is_file() else sorted(path.rglob("*")) for path in paths]
+    return [sha256(path) for each in files for path in each if path.is_file()]
+
+
 @lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, changed_ns: int) -> str:
     with path.open("rb") as file:

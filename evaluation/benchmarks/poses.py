@@ -1,4 +1,4 @@
-"""Poses of references and drivers, estimated once: kept by the content of the file and the estimator's settings."""
+"""Poses of references and drivers, estimated once: kept by the file's content, the settings and the weights."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.backbones.weights import hashes_of
 from evaluation.benchmarks.reading import read_driver
 from evaluation.metrics.evidence import Estimator
 from infra.config import identity
@@ -68,7 +69,8 @@ class Poses:
         return clean(track, fps, **spans).track
 
     def _kept(self, what: tuple, estimate: Callable[[], PoseTrack | None]) -> PoseTrack | None:
-        told = json.dumps([VERSION, identity(self.settings), *what], sort_keys=True)
+        files = hashes_of(self.settings.detector, self.settings.weights)
+        told = json.dumps([VERSION, identity(self.settings), files, *what], sort_keys=True)
         path = self.folder / f"{hashlib.sha256(told.encode()).hexdigest()}.npz"
         try:
             track = PoseTrack.load(path)

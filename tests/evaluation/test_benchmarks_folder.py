@@ -53,6 +53,11 @@ def test_a_pose_is_estimated_once_per_file_and_kept_by_content(tmp_path):
     other = load("demo", ["pose.smooth_seconds=0.5"])
     built(tmp_path / "moved", tmp_path / "kept", other)
     assert Standing.asked == 9
+    by_weights = load("demo", [f"pose.weights={tmp_path / 'joints.onnx'}", "pose.device=cpu"])
+    for content, asked in ((b"one", 12), (b"one", 12), (b"other", 15)):
+        (tmp_path / "joints.onnx").write_bytes(content)
+        built(tmp_path / "moved", tmp_path / "kept", by_weights)
+        assert Standing.asked == asked
 
 
 def test_the_id_follows_the_content_and_nothing_else(tmp_path):

@@ -1,5 +1,6 @@
 """When an evaluation is made again; what is asked wrongly is told first, and what breaks on the way costs its own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from evaluation import evaluate as evaluating
 from evaluation import generation, scoring
+from evaluation.metrics.registry import METRICS
+from evaluation.metrics.sets.registry import SET_METRICS
 from evaluation.outdated import outdated
 from infra.errors import SteadyDancerError, UsageError
 from infra.workspace import Workspace
@@ -71,6 +74,16 @@ def test_it_is_made_again_where_it_would_come_out_otherwise(tmp_path, theirs, ca
         (tmp_path / "aside").rename(path)
     clip(theirs / "d1_r1.mp4", frames=5)
     assert why() == "the videos of theirs are others now"
+
+
+def test_another_definition_of_a_metric_is_another_evaluation(tmp_path, theirs, monkeypatch):
+    commit = run(tmp_path, asked(tmp_path))
+    for table, name in ((METRICS, "psnr"), (SET_METRICS, "kid")):
+        with monkeypatch.context() as patched:
+            patched.setitem(table, name, replace(table[name], version=table[name].version + 1))
+            why = outdated(asked(tmp_path), Workspace(tmp_path / "work"), commit)
+            assert why == f"{name} are defined otherwise now"
+    assert outdated(asked(tmp_path), Workspace(tmp_path / "work"), commit) is None
 
 
 def test_a_video_that_broke_here_is_tried_again(tmp_path, theirs):

@@ -54,8 +54,13 @@ class SetMetric:
     minimum: int = 2
     facts: frozenset[Literal["n", "fps", "size"]] = frozenset()
 
+    @property
+    def definition_id(self) -> str:
+        """``name@version/preprocessing``."""
+        return f"{self.name}@{self.version}/{self.preprocessing}"
+
     def identify(self, score: SetScore, fps: Collection[float], sizes: Collection[tuple[int, int]]) -> str:
-        """``name@version/preprocessing`` and its ``facts``; two values are comparable only under the same id.
+        """:attr:`definition_id` and its ``facts``; two values are comparable only under the same id.
 
         ``fps`` and ``sizes`` (height, width) are those of the generated videos.
         """
@@ -64,7 +69,7 @@ class SetMetric:
             "fps": _one({f"{rate:g}" for rate in fps}) + "fps",
             "size": _one({f"{height}x{width}" for height, width in sizes}),
         }
-        return "-".join([f"{self.name}@{self.version}/{self.preprocessing}", *(known[f] for f in sorted(self.facts))])
+        return "-".join([self.definition_id, *(known[f] for f in sorted(self.facts))])
 
     def compute(self, videos: Sequence[Rows]) -> SetScore:
         """The value over videos, each given by its ``rows``, or why there is none.
