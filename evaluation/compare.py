@@ -17,7 +17,7 @@ from evaluation.set_scoring import SCHEMA as SETS_SCHEMA
 from evaluation.set_tables import print_sets, set_rows
 from evaluation.strata_tables import print_by
 from evaluation.summary import SummaryRow
-from evaluation.tables import print_differences, print_means
+from evaluation.tables import print_differences, print_means, print_missing
 from infra import commits
 from infra.commits import Commit
 from infra.schema import Config
@@ -97,6 +97,7 @@ def compare_runs(
         text = escape("\n".join(comparison.notices))
         console.print(Panel(text, title="Read this first", border_style="bold yellow"))
     print_means(console, comparison.summary, f"Means, number of pairs: {len(comparison.pairs)}")
+    print_missing(console, comparison.scores)
     if any(row.against for row in comparison.summary):
         several = len(evaluations) > 1
         against = f"{comparison.models[0].rpartition('/')[0]}, model by model" if several else "the stage before"

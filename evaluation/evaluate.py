@@ -28,7 +28,7 @@ from evaluation.pairs import DIFFERENT, SAME, Pair, read_pairs, write_pairs
 from evaluation.scoring import Scored, check, score_pairs
 from evaluation.seeds import VideoKey, file_names
 from evaluation.summary import SummaryRow, failures, summarise
-from evaluation.tables import print_means, print_sets
+from evaluation.tables import print_means, print_missing, print_sets
 from evaluation.tasks import Failure, in_one_line
 from evaluation.video_scoring import EstimatorBuilder, pose_estimator
 from evaluation.videos import find_videos, folder_of
@@ -127,6 +127,7 @@ def show(commit: Commit, console: Console) -> None:
     )
     title = f"Evaluation, number of pairs: {len(pairs)}" + (", each the mean of its seeds" if several else "")
     print_means(console, summarise(scores, pairs, commit.meta["models"]), title)
+    print_missing(console, scores)
     print_sets(console, sets)
     for failure in failures(scores):
         console.print(f"[red]failed[/] {escape(failure)}", soft_wrap=True)

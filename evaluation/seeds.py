@@ -43,7 +43,8 @@ def _averaged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     missing = [row for row in rows if row["status"] != OK]
     if missing:
         reason = missing[0]["reason"]
-        told = reason if len(rows) == 1 else f"{len(missing)} of {len(rows)} seeds: {reason}"
+        all_alike = [row["reason"] for row in missing] == [reason] * len(rows)
+        told = reason if all_alike else f"{len(missing)} of {len(rows)} seeds: {reason}"
         return {**missing[0], "value": None, "reason": told, "badness": None}
     values = sorted(row["value"] for row in rows)
     badness = [METRICS[rows[0]["metric"]].badness(value) for value in values]

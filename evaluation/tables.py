@@ -1,7 +1,8 @@
 """Summaries on a terminal: one row per metric, one column per model."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -25,14 +26,16 @@ NAME_WIDTH = 16
 
 
 def print_means(console: Console, summary: Sequence[SummaryRow], title: str) -> None:
-    """Means with their intervals; the best of each metric in green."""
+    """Means with their intervals, of metrics that some video has a value of; the best of each in green."""
     best = best_models(summary)
 
     def cell(row: SummaryRow) -> Text:
         value, interval = with_interval(row.mean, row.low, row.high)
         return _lines((value, "bold green" if row.model in best.get(row.metric_id, ()) else ""), (interval, "dim"))
 
-    _print(console, summary, title, cell, lambda row: (row.n, row.n_clusters), INTERVAL_NOTE)
+    there = {row.metric_id for row in summary if row.n}
+    shown = [row for row in summary if row.metric_id in there]
+    _print(console, shown, title, cell, lambda row: (row.n, row.n_clusters), INTERVAL_NOTE)
 
 
 def print_differences(console: Console, summary: Sequence[SummaryRow], title: str) -> None:
@@ -45,9 +48,28 @@ def print_differences(console: Console, summary: Sequence[SummaryRow], title: st
         style = "bold" if row.p_holm < SIGNIFICANT else ""
         return _lines((f"{value}  p {probability(row.p_holm)}", style), (interval, "dim"))
 
-    compared = [row for row in summary if row.against is not None]
+    there = {row.metric_id for row in summary if row.n}
+    compared = [row for row in summary if row.against is not None and row.metric_id in there]
     note = f"{INTERVAL_NOTE} {P_NOTE}"
     _print(console, compared, title, cell, lambda row: (row.n_common, row.n_common_clusters), note)
+
+
+def print_missing(console: Console, scores: Iterable[Mapping[str, Any]]) -> None:
+    """The metrics that no video has a value of, with the reasons most videos tell. Tables of means leave them out."""
+    reasons: dict[str, Counter[str | None]] = {}
+    names: dict[str, str] = {}
+    for row in scores:
+        names[row["metric_id"]] = row["metric"]
+        reasons.setdefault(row["metric_id"], Counter())[row["reason"] if row["value"] is None else None] += 1
+    by_reason: dict[str, dict[str, None]] = {}
+    for metric_id, told in reasons.items():
+        if None not in told:
+            reason = "; ".join(reason for reason, _ in told.most_common(2))
+            by_reason.setdefault(reason, {})[names[metric_id]] = None
+    if by_reason:
+        console.print(Text("No value of any video", "italic"))
+    for reason, metrics in by_reason.items():
+        console.print(Text(f"{', '.join(metrics)}: ") + Text(reason, "dim"), soft_wrap=True)
 
 
 def print_sets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:

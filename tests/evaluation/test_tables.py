@@ -8,7 +8,7 @@ from rich.console import Console
 from evaluation.metrics.registry import METRICS
 from evaluation.pairs import Pair
 from evaluation.summary import SummaryRow, summarise
-from evaluation.tables import print_differences, print_means, probability, with_interval
+from evaluation.tables import print_differences, print_means, print_missing, probability, with_interval
 
 MODELS = ["untrained", "stage1", "stage2", "stage3"]
 PAIRS = [Pair(f"p{i}", "different_source", f"r{i % 4}", f"d{i // 4}", "", {}) for i in range(48)]
@@ -102,6 +102,23 @@ def test_as_many_digits_as_say_something(value, low, high, signed, shown):
 @pytest.mark.parametrize(("p", "shown"), [(1.0, "1.00"), (0.0123, "0.012"), (4.9e-4, "5e-04")])
 def test_probabilities(p, shown):
     assert probability(p) == shown
+
+
+def test_metrics_without_any_value_are_told_with_their_reasons_instead_of_rows():
+    lpips = [
+        {**score("a", f"p{n}", 1, None, "lpips"), "reason": why} for n, why in enumerate(["no truth"] * 3 + ["no file"])
+    ]
+    there = [score("a", "p0", 1, 0.5, "ssim"), {**score("a", "p1", 1, None, "ssim"), "reason": "no truth"}]
+    scores = [*lpips, *there, {**score("a", "p0", 1, None, "psnr"), "reason": "no truth"}]
+    assert "lpips" not in (text := printed(print_means, summarise(scores, PAIRS, ["a"]), 100)) and "ssim" in text
+    console = Console(width=100)
+    with console.capture() as captured:
+        print_missing(console, scores)
+    told = ["No value of any video", "lpips: no truth; no file", "psnr: no truth"]
+    assert captured.get().splitlines() == told
+    with console.capture() as captured:
+        print_missing(console, there)
+    assert not captured.get()
 
 
 def test_every_metric_has_an_arrow():
