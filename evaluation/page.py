@@ -6,12 +6,11 @@ from typing import Any
 
 from evaluation.comparison import Comparison
 from evaluation.media import Media
-from evaluation.metrics.metric import LEAST_RATIO
 from evaluation.metrics.registry import METRICS
 from evaluation.page_pairs import pairs_of, strata_of
 from evaluation.page_statistics import costs_of, gains_of
 from evaluation.set_tables import by_metric, set_rows
-from evaluation.summary import INTERVAL_NOTE, arrow, best_models, failures
+from evaluation.summary import INTERVAL_NOTE, arrow, best_models, failures, without_values
 
 WEB = Path(__file__).parent / "web"
 SHOWN_PAIRS = 40
@@ -25,9 +24,10 @@ def render(comparison: Comparison, plots: Mapping[str, str]) -> str:
     media = Media(shown * (INPUTS + len(comparison.models)))
     metrics = _metrics(comparison)
     pairs = pairs_of(comparison, media, shown)
+    valued = {row.metric_id for row in comparison.summary if row.n}
     data = {
         "models": comparison.models,
-        "metrics": metrics,
+        "metrics": [metric for metric in metrics if metric["id"] in valued] or metrics,
         "pairs": pairs,
         "strata": strata_of(pairs),
         "gains": gains_of(comparison, pairs),
@@ -39,6 +39,7 @@ def render(comparison: Comparison, plots: Mapping[str, str]) -> str:
         data=data,
         media=media.uris,
         metrics=metrics,
+        without=without_values(comparison.scores),
         sets=by_metric(set_rows(comparison), comparison.models),
         note=INTERVAL_NOTE,
         plots=plots,
@@ -70,9 +71,6 @@ def _metrics(comparison: Comparison) -> list[dict[str, Any]]:
                 "name": row.metric.replace("_", " "),
                 "arrow": arrow(metric),
                 "unit": metric.unit,
-                "direction": metric.direction,
-                "target": metric.target,
-                "least": metric.target * LEAST_RATIO if metric.scale == "log" else None,
                 "definition": metric.definition,
                 "source": metric.source,
                 "cells": [None] * len(comparison.models),

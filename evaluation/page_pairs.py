@@ -19,8 +19,8 @@ DIGITS = 4
 def pairs_of(comparison: Comparison, media: Media, with_players: int) -> list[dict[str, Any]]:
     """One entry per pair, in the comparison's order. What there is by model is a list in the order of its models.
 
-    ``scores`` and ``curves`` are by metric id: (value, status, reason) and the values by frame; a model without any
-    has None.
+    ``scores`` and ``curves`` are by metric id: (value, status, reason, badness) and the values by frame; a model
+    without any has None.
     """
     strata = _labelled(comparison.pairs)
     scores, curves, costs = _scores(comparison), _curves(comparison), _costs(comparison)
@@ -70,7 +70,7 @@ def _players(comparison: Comparison, pair: Pair, media: Media, place: int, score
     for number, model in enumerate(comparison.models):
         commit, label = comparison.origin[model]
         mine = [by_model[number] for by_model in scores.values() if by_model[number]]
-        reason = next((reason for _, status, reason in mine if status == ERROR), None)
+        reason = next((reason for _, status, reason, _ in mine if status == ERROR), None)
         videos.append(media.add(f"{place}/{number}", commit, f"videos/{label}/{pair.id}.mp4", reason))
     return {
         "reference": media.add(f"{place}/reference", first, f"references/{pair.id}.png"),
@@ -89,7 +89,7 @@ def _scores(comparison: Comparison) -> dict[str, dict[str, list]]:
     scores: dict[str, dict[str, list]] = {}
     for row in comparison.scores:
         by_model = _by_model(scores, comparison, row["pair"], row["metric_id"])
-        by_model[comparison.models.index(row["model"])] = (row["value"], row["status"], row["reason"])
+        by_model[comparison.models.index(row["model"])] = (row["value"], row["status"], row["reason"], row["badness"])
     return scores
 
 

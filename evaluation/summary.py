@@ -1,6 +1,7 @@
 """Means of scores per model and metric, and differences on common pairs, with intervals over driving videos."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,3 +184,17 @@ def failures(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line per generated video that has no scores because something broke."""
     broken = {(row["model"], row["pair"], row["reason"]) for row in scores if row["status"] == ERROR}
     return [f"{model} {pair}: {reason}" for model, pair, reason in sorted(broken)]
+
+
+def without_values(scores: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By the two reasons that most of their videos tell, the names of the metrics that no video has a value of."""
+    reasons: dict[str, Counter[str | None]] = {}
+    names: dict[str, str] = {}
+    for row in scores:
+        names[row["metric_id"]] = row["metric"]
+        reasons.setdefault(row["metric_id"], Counter())[row["reason"] if row["value"] is None else None] += 1
+    found: dict[str, list[str]] = {}
+    for metric_id, told in reasons.items():
+        if None not in told:
+            found.setdefault("; ".join(reason for reason, _ in told.most_common(2)), []).append(names[metric_id])
+    return found

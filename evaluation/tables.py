@@ -1,7 +1,6 @@
 """Summaries on a terminal: one row per metric, one column per model."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
@@ -14,7 +13,7 @@ from rich.text import Text
 from evaluation.metrics.metric import ERROR
 from evaluation.metrics.registry import METRICS
 from evaluation.metrics.sets.registry import SET_METRICS
-from evaluation.summary import ARROWS, INTERVAL_NOTE, SummaryRow, arrow, best_models
+from evaluation.summary import ARROWS, INTERVAL_NOTE, SummaryRow, arrow, best_models, without_values
 
 SIGNIFICANT = 0.05
 P_NOTE = (
@@ -55,18 +54,8 @@ def print_differences(console: Console, summary: Sequence[SummaryRow], title: st
 
 
 def print_missing(console: Console, scores: Iterable[Mapping[str, Any]]) -> None:
-    """The metrics that no video has a value of, with the reasons most videos tell. Tables of means leave them out."""
-    reasons: dict[str, Counter[str | None]] = {}
-    names: dict[str, str] = {}
-    for row in scores:
-        names[row["metric_id"]] = row["metric"]
-        reasons.setdefault(row["metric_id"], Counter())[row["reason"] if row["value"] is None else None] += 1
-    by_reason: dict[str, dict[str, None]] = {}
-    for metric_id, told in reasons.items():
-        if None not in told:
-            reason = "; ".join(reason for reason, _ in told.most_common(2))
-            by_reason.setdefault(reason, {})[names[metric_id]] = None
-    if by_reason:
+    """The metrics that no video has a value of, and why; tables of means leave them out."""
+    if by_reason := without_values(scores):
         console.print(Text("No value of any video", "italic"))
     for reason, metrics in by_reason.items():
         console.print(Text(f"{', '.join(metrics)}: ") + Text(reason, "dim"), soft_wrap=True)

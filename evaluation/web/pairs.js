@@ -1,14 +1,15 @@
 // The pairs: filtered, in the order of what B is ahead of A by, and opened one at a time.
 const data = readJson("data");
-const chosen = {a: 0, b: data.models.length - 1, metric: 0};
+const counts = data.metrics.map(metric => Math.max(...metric.cells.map(cell => cell ? cell.n : 0)));
+const chosen = {a: 0, b: data.models.length - 1, metric: counts.indexOf(Math.max(...counts))};
 const plain = text => text.replaceAll("_", " ");
 const scoreOf = (pair, metric, model) => {
-  const [value, status, reason] = (pair.scores[metric.id] || [])[model] || [null, "none", "not asked for"];
-  return {value, status, reason};
+  const [value, status, reason, badness] = (pair.scores[metric.id] || [])[model] || [null, "none", "not asked for", null];
+  return {value, status, reason, badness};
 };
 function gainIn(pair, metric = data.metrics[chosen.metric]) {
-  const a = scoreOf(pair, metric, chosen.a).value, b = scoreOf(pair, metric, chosen.b).value;
-  return a === null || b === null ? null : badness(metric, a) - badness(metric, b);
+  const a = scoreOf(pair, metric, chosen.a).badness, b = scoreOf(pair, metric, chosen.b).badness;
+  return a === null || b === null ? null : a - b;
 }
 
 let opened = null;  // {section, clock, close}

@@ -1,11 +1,6 @@
 // What holds over all pairs: means, what B or any model is ahead of A, strata, cost.
 const AHEAD = "ahead of A by";
 
-function badness(metric, value) {
-  if (metric.least !== null) return Math.abs(Math.log(Math.max(value, metric.least) / metric.target));
-  if (metric.direction === "target") return Math.abs(value - metric.target);
-  return metric.direction === "lower" ? value : -value;
-}
 // [n, clusters, mean, low, high, mean of a, mean of b] of what b is better than a by, kept for one order of the two.
 function gainOf(metric, a, b, stratum) {
   if (a === b) return [0, 0, null, null, null, null, null];

@@ -43,6 +43,15 @@ def test_no_text_leaves_its_place(tmp_path):
     assert told["videos"][0]["reason"] == "broken"
 
 
+def test_metrics_without_any_value_stand_apart_with_their_reason(tmp_path):
+    scores = [scored(model, "p", 1.0) for model in "ab"] + [scored(model, "p", None, "lpips") for model in "ab"]
+    page = page_of(written(tmp_path / "e", "ab", [pair("p")], scores))
+    assert [metric["name"] for metric in data_of(page)["metrics"]] == ["psnr"]
+    assert "without a value of any video: 1" in page and "<b>lpips</b>: no ground truth" in page
+    nothing = page_of(written(tmp_path / "n", "a", [pair("p")], [scored("a", "p", None)]))
+    assert [metric["name"] for metric in data_of(nothing)["metrics"]] == ["psnr"]
+
+
 def test_nothing_is_fetched(tmp_path):
     commit = written(tmp_path / "e", ["a"], [pair("p")], [scored("a", "p", 1.0)], videos={"videos/a/p": (dot(4), 16)})
     page = page_of(commit)
