@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from evaluation.generation import (
 from evaluation.metrics.metric import OK
 from evaluation.outdated import SECTIONS, files_of, videos_of
 from evaluation.pairs import DIFFERENT, SAME, Pair, read_pairs, write_pairs
+from evaluation.plots import draw_metrics
 from evaluation.scoring import Scored, check, score_pairs
 from evaluation.seeds import VideoKey, file_names
 from evaluation.summary import SummaryRow, failures, summarise
@@ -102,13 +104,17 @@ def evaluate(
 
 
 def _log(run: StepRun, evaluation: Commit, scored: Scored, summary: list[SummaryRow]) -> None:
-    """Means, set metrics, the tables, and the videos of the first pairs."""
+    """Means, set metrics, the tables, a plot of the means, and the videos of the first pairs."""
     run.log_metrics({f"{row.metric}/{row.model}": row.mean for row in summary if row.n})
     run.log_metrics({f"n/{row.metric}/{row.model}": row.n for row in summary})
     sets = [row for row in scored.sets.to_pylist() if row["status"] == OK]
     run.log_metrics({f"{row['metric']}/{row['model']}/{row['kind']}": row["value"] for row in sets})
     for name in ("pairs", "costs", *scored._fields):
         run.log_artifact(evaluation.path / f"{name}.parquet")
+    with TemporaryDirectory() as folder:
+        plot = Path(folder) / "metrics.svg"
+        plot.write_text(draw_metrics(summary, evaluation.meta["models"]))
+        run.log_artifact(plot, "plots")
     for model in evaluation.meta["models"]:
         for name in list(videos_of(evaluation, model))[:LOGGED_VIDEOS]:
             run.log_artifact(evaluation.path / name, f"videos/{model}")

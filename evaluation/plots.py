@@ -17,8 +17,9 @@ COLOURS = ("#8a8f98", "#3d8bd4", "#e08a1e", "#2ca58d", "#b565c4", "#d1495b")
 
 
 def draw_metrics(summary: Sequence[SummaryRow], models: Sequence[str]) -> str:
-    """One panel per metric: mean and interval over driving videos by model."""
-    metric_ids = list(dict.fromkeys(row.metric_id for row in summary))
+    """One panel per metric that has a value: mean and interval over driving videos by model."""
+    metric_ids = list(dict.fromkeys(row.metric_id for row in summary if row.n))
+    metric_ids = metric_ids or list(dict.fromkeys(row.metric_id for row in summary))
     columns = min(len(metric_ids), 5)
     rows = -(-len(metric_ids) // columns)
     with _figure(rows, columns, (WIDTH, 2.5 * rows)) as (figure, axes):
