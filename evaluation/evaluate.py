@@ -208,7 +208,10 @@ def _write_inputs(folder: Path, config: Config, benchmark: Benchmark, pair: Pair
         # At the pace that the model saw, so that players of one clock show what belongs together.
         pace = config.clip.fps if opened.by_index else opened.driving_fps
         write(folder / "drivings" / f"{pair.id}.mp4", _even(opened.driving_frames), pace)
-        write(folder / "poses" / f"{pair.id}.mp4", condition_video(config, opened), config.clip.fps)
+        # Videos made elsewhere may be shorter than clip.frames, and so may their drivers.
+        frames = opened.longest(config.clip.frames, config.clip.fps) or config.clip.frames
+        shown = config.model_copy(update={"clip": config.clip.model_copy(update={"frames": frames})})
+        write(folder / "poses" / f"{pair.id}.mp4", condition_video(shown, opened), config.clip.fps)
     except Exception as error:  # noqa: BLE001 - what was scored is worth more than its pictures
         _tell_failed(f"inputs of {pair.id}", error)
 

@@ -80,6 +80,10 @@ class PairInputs:
             return np.arange(frames)
         return by_time(frames, fps, self.driving_fps)
 
+    def longest(self, frames: int, fps: float) -> int:
+        """How many of so many frames the driver has a pose for."""
+        return 0 if self.driving is None else int((self.time_map(frames, fps) < len(self.driving)).sum())
+
     def driven(self, frames: int, fps: float) -> PoseTrack:
         """The driving pose at the moments of a video, in pixels of the driver.
 

@@ -41,7 +41,10 @@ def _measure(
     video, reference = evidence.generated, evidence.reference
     size = reference.shape[:2]
     if video.shape[1:] != reference.shape:
-        raise NotComputable(f"frames are {video.shape[2]}x{video.shape[1]}, the reference {size[1]}x{size[0]}")
+        raise NotComputable(
+            f"frames are {video.shape[2]}x{video.shape[1]}, "
+            f"the reference as given to a model {size[1]}x{size[0]} (by animate.area)"
+        )
     hidden = masks(evidence.person, size) | masks(evidence.reference_pose, size)
     enough = 1 - hidden.mean(axis=(1, 2)) >= LEAST_BACKGROUND
     curve = np.full(len(video), np.nan)

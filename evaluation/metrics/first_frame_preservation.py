@@ -26,7 +26,7 @@ def registered(image: np.ndarray, reference: np.ndarray, least: int = 1) -> tupl
     if image.shape != reference.shape:
         raise NotComputable(
             f"the first frame is {image.shape[1]}x{image.shape[0]}, "
-            f"the reference as given to the model {reference.shape[1]}x{reference.shape[0]}"
+            f"the reference as given to a model {reference.shape[1]}x{reference.shape[0]} (by animate.area)"
         )
     height, width = (side - 2 * SHIFT for side in image.shape[:2])
     if min(height, width) < least:

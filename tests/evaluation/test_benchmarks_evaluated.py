@@ -31,6 +31,16 @@ def test_videos_made_elsewhere_are_scored_without_checkpoint_or_dataset(tmp_path
     assert [row["pair"] for row in rows(evaluation, "pairs.parquet")][-1] == "itself"
 
 
+def test_a_driver_that_is_shorter_than_our_videos_is_drawn_as_far_as_it_goes(tmp_path, capsys):
+    small(tmp_path / "b")
+    clip(tmp_path / "theirs/itself.mp4", frames=4)
+    asked = config(tmp_path, f"evaluate.videos={{theirs: {tmp_path / 'theirs'}}}", "clip.frames=9")
+    evaluation = run(tmp_path, asked)
+    for pair in ("itself", "d0_r1"):
+        assert video.probe(evaluation.path / f"poses/{pair}.mp4").declared_frames == 6  # 12 at 24 fps, at 12 fps
+    assert "failed" not in capsys.readouterr().out
+
+
 def test_the_time_map_of_a_method_says_what_its_frames_are_held_against(tmp_path):
     small(tmp_path / "b")
     driver = np.stack([image for _, image in video.frames(tmp_path / "b/drivings/0.mp4")])
