@@ -1,6 +1,6 @@
 """Where two models differ, on a terminal: their difference by stratum of the pairs, or along one that is a number."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rich import box
@@ -15,7 +15,7 @@ from evaluation.pairs import Pair
 from evaluation.statistics.clusters import by_id
 from evaluation.statistics.strata import by_stratum, slope
 from evaluation.summary import arrow
-from evaluation.tables import pairs_and_drivers, with_interval
+from evaluation.tables import pairs_and_drivers, print_fitting, with_interval
 
 NOTE = "[low, high] is a 95 % t-interval over driving videos; nothing is corrected for the number of strata."
 
@@ -29,29 +29,35 @@ def print_by(console: Console, comparison: Comparison, stratum: str) -> None:
         console.print("No model is held against another, so nothing differs by stratum.")
     for model, other in against.items():
         console.print(Text(f"{model} minus {other} by {stratum}", "italic"))
-        console.print(_table(comparison, model, other, pairs, stratum, numeric))
+        rows = _rows(comparison, model, other, pairs, stratum, numeric)
+        titles = ["change per unit"] if numeric else sorted({value for _, cells in rows for value in cells})
+        print_fitting(console, titles, lambda some, rows=rows: _table(rows, some))
     console.print(Text(NOTE, "dim"))
 
 
-def _table(
+def _rows(
     comparison: Comparison, model: str, other: str, pairs: Mapping[str, Pair], stratum: str, numeric: bool
-) -> Table:
-    rows, titles = {}, ["change per unit"]
+) -> list[tuple[str, dict[str, Text]]]:
+    """(metric, cell by title) of the metrics that both models have values of."""
+    found = []
     for metric_id, name in {row["metric_id"]: row["metric"] for row in comparison.scores}.items():
         values = [_values(comparison, metric_id, each) for each in (model, other)]
         if numeric:
-            found = slope(*values, pairs, stratum)
-            cells = {titles[0]: _cell(found.slope, found.low, found.high, found.n, found.n_clusters)}
+            line = slope(*values, pairs, stratum)
+            cells = {"change per unit": _cell(line.slope, line.low, line.high, line.n, line.n_clusters)}
         else:
             by_value = by_stratum(*values, pairs, stratum)
             cells = {value: _cell(d.mean, d.low, d.high, d.n, d.n_clusters) for value, d in by_value.items()}
-        rows[metric_id] = (f"{name.replace('_', ' ')} {arrow(METRICS[name])}", cells)
-    if not numeric:
-        titles = sorted({value for _, cells in rows.values() for value in cells})
+        if values[0].keys() & values[1].keys():
+            found.append((f"{name.replace('_', ' ')} {arrow(METRICS[name])}", cells))
+    return found
+
+
+def _table(rows: Sequence[tuple[str, dict[str, Text]]], titles: Sequence[str]) -> Table:
     table = Table("metric", box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
         table.add_column(Text(title.replace("_", " ")), justify="right")
-    for name, cells in rows.values():
+    for name, cells in rows:
         table.add_row(name, *(cells.get(title, Text("n/a")) for title in titles))
     return table
 

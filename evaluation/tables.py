@@ -124,16 +124,20 @@ def _print(
     counted: Callable[[SummaryRow], tuple[int, int]],
     note: str,
 ) -> None:
-    """As many models side by side as the console is wide, the others below."""
     console.print(Text(title, "italic"))
-    left = list(dict.fromkeys(row.model for row in rows))
+    models = list(dict.fromkeys(row.model for row in rows))
+    print_fitting(console, models, lambda some: _table(rows, some, cell, counted))
+    console.print(Text(note, "dim"))
+
+
+def print_fitting(console: Console, columns: Sequence[str], table_of: Callable[[Sequence[str]], Table]) -> None:
+    """As many columns side by side, after the first of the table, as the console is wide; the others below."""
+    left = list(columns)
     while left:
-        tables = (_table(rows, left[:count], cell, counted) for count in range(len(left), 0, -1))
-        table = next((t for t in tables if _width(console, t) <= console.width), None)
-        table = table or _table(rows, left[:1], cell, counted)
+        tables = (table_of(left[:count]) for count in range(len(left), 0, -1))
+        table = next((t for t in tables if _width(console, t) <= console.width), None) or table_of(left[:1])
         console.print(table)
         left = left[len(table.columns) - 1 :]
-    console.print(Text(note, "dim"))
 
 
 def _width(console: Console, table: Table) -> int:
