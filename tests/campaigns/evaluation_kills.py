@@ -25,7 +25,7 @@ from evaluation.metrics.registry import METRICS
 from infra import config
 
 PATIENCE_S = 900
-SETTINGS = ("clip.frames=25", "evaluate.benchmark=mini", "evaluate.models=[]", "evaluate.mini.drivers=3")
+SETTINGS = ("clip.frames=25", "evaluate.benchmark=mini", "evaluate.mini.drivers=3")
 WITHOUT_WEIGHTS = [name for name, metric in METRICS.items() if not metric.backbones]
 TABLES = ("scores.parquet", "curves.parquet", "sets.parquet", "pairs.parquet")
 
@@ -39,7 +39,7 @@ def made_elsewhere(folder: Path) -> None:
 
 
 def started(work: Path, videos: Path, cpus: int) -> subprocess.Popen:
-    settings = [f"work={work}", f"evaluate.videos={{theirs: {videos}}}", f"resources.cpus={cpus}"]
+    settings = [f"work={work}", "evaluate.models=[]", f"evaluate.videos={{theirs: {videos}}}", f"resources.cpus={cpus}"]
     metrics = f"evaluate.metrics=[{', '.join(WITHOUT_WEIGHTS)}]"
     with work.with_suffix(".log").open("a") as log:
         return subprocess.Popen(
