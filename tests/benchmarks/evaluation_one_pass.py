@@ -159,7 +159,12 @@ def main() -> int:
         folder = Path(temporary)
         prepare(folder, options.frames)
         together = in_a_process(folder, options.frames, metrics, "--least")
-        apart = {metric.name: in_a_process(folder, options.frames, [metric]) for metric in metrics}
+        told = [f"{key} {together[key]:.1f}" for key in ("process_s", "loaded_s", "least_s")]
+        print("together:", *told, file=sys.stderr, flush=True)
+        apart = {}
+        for metric in metrics:
+            apart[metric.name] = in_a_process(folder, options.frames, [metric])
+            print(f"{metric.name}: {apart[metric.name]['process_s']:.1f} s", file=sys.stderr, flush=True)
     apart_scores = {name: each["scores"][name] for name, each in apart.items()}
     differing = sorted(name for name in apart_scores if apart_scores[name] != together["scores"][name])
     one_by_one_s, loaded_s = (sum(each[key] for each in apart.values()) for key in ("process_s", "loaded_s"))
