@@ -28,6 +28,8 @@ def session(resources: Resources, workspace: Workspace) -> Iterator[None]:
         # Ray's own switch for a node that is alone: it takes 127.0.0.1 as its address and so listens nowhere else.
         # Asked for by _node_ip_address, loopback would be replaced by the machine's outer address.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # No node but this one could be taken away: Ray Train's watcher for that would be a process for nothing.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     import ray
 
     try:

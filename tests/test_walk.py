@@ -1,15 +1,14 @@
-"""One small walk of the whole chain through the command line, killed in stage 2.
+"""One small walk of the whole chain through the command line.
 
-That a run killed in curation makes the bytes of an undisturbed one is tested in tests/pipelines/test_curate.py.
+That what is killed goes on to the same bytes is tested where it happens: curation in tests/pipelines/test_curate.py,
+training in tests/training/test_zero_and_resume.py, and with many kills in tests/campaigns.
 """
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -44,30 +43,12 @@ def steadydancer(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
-def killed_when(condition, *arguments) -> None:
-    """Starts the command, and kills its process with SIGKILL as soon as ``condition`` holds."""
-    command = [sys.executable, "steadydancer.py", *map(str, arguments)]
-    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 600
-        while not condition():
-            assert driver.poll() is None, f"ended by itself with {driver.returncode} before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-
-
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory) -> tuple[Path, str]:
     work = tmp_path_factory.mktemp("walk") / "w"
     command = ["run", f"work={work}", *SMALL]
-    killed_when(lambda: any(work.glob("checkpoints/stage2/step-*/COMMIT.json")), *command)
-    assert commits.find(work / "stage1") and commits.find(work / "stage2") is None
     done = steadydancer(*command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Stage 2 continues from its checkpoint of step" in done.stdout
     return work, done.stdout
 
 
@@ -154,7 +135,7 @@ def test_mlflow_holds_one_run_per_step_under_one_parent(walk):
     (experiment,) = client.search_experiments(filter_string="name = 'steadydancer'")
     runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
     steps = ["sample", "curate", "encode", "stage1", "stage2", "stage3", "evaluate", "compare"]
-    assert sorted(runs) == sorted(["w", *steps]), "a restart continues a run and opens no other"
+    assert sorted(runs) == sorted(["w", *steps]), "one run for each step"
     assert {runs[s].data.tags["mlflow.parentRunId"] for s in steps} == {runs["w"].info.run_id}
     assert {r.info.status for r in runs.values()} == {"FINISHED"}
     history = client.get_metric_history(runs["stage2"].info.run_id, "loss")
