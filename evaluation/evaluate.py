@@ -24,11 +24,11 @@ from evaluation.generation import (
     generate_pairs,
 )
 from evaluation.metrics.metric import OK
-from evaluation.outdated import SECTIONS, files_of, videos_of
+from evaluation.outdated import SECTIONS, files_of
 from evaluation.pairs import DIFFERENT, SAME, Pair, read_pairs, write_pairs
 from evaluation.plots import draw_metrics
 from evaluation.scoring import Scored, check, score_pairs
-from evaluation.seeds import VideoKey, file_names
+from evaluation.seeds import VideoKey, averaged, file_names
 from evaluation.summary import SummaryRow, failures, summarise
 from evaluation.tables import print_means, print_missing, print_sets
 from evaluation.tasks import Failure, in_one_line
@@ -99,11 +99,11 @@ def evaluate(
         _copy_videos(folder, videos)
     evaluation = commits.read(workspace.evaluation)
 
-    _log(run, evaluation, scored, summarise(scored.scores.to_pylist(), pairs, labels))
+    _log(run, evaluation, pairs, scored, summarise(scored.scores.to_pylist(), pairs, labels))
     return evaluation
 
 
-def _log(run: StepRun, evaluation: Commit, scored: Scored, summary: list[SummaryRow]) -> None:
+def _log(run: StepRun, evaluation: Commit, pairs: list[Pair], scored: Scored, summary: list[SummaryRow]) -> None:
     """Means, set metrics, the tables, a plot of the means, and the videos of the first pairs."""
     run.log_metrics({f"{row.metric}/{row.model}": row.mean for row in summary if row.n})
     run.log_metrics({f"n/{row.metric}/{row.model}": row.n for row in summary})
@@ -116,7 +116,8 @@ def _log(run: StepRun, evaluation: Commit, scored: Scored, summary: list[Summary
         plot.write_text(draw_metrics(summary, evaluation.meta["models"]))
         run.log_artifact(plot, "plots")
     for model in evaluation.meta["models"]:
-        for name in list(videos_of(evaluation, model))[:LOGGED_VIDEOS]:
+        names = [f"videos/{model}/{pair.id}.mp4" for pair in pairs]
+        for name in [name for name in names if name in evaluation.files][:LOGGED_VIDEOS]:
             run.log_artifact(evaluation.path / name, f"videos/{model}")
 
 
@@ -133,7 +134,7 @@ def show(commit: Commit, console: Console) -> None:
     )
     title = f"Evaluation, number of pairs: {len(pairs)}" + (", each the mean of its seeds" if several else "")
     print_means(console, summarise(scores, pairs, commit.meta["models"]), title)
-    print_missing(console, scores)
+    print_missing(console, averaged(scores))
     print_sets(console, sets)
     for failure in failures(scores):
         console.print(f"[red]failed[/] {escape(failure)}", soft_wrap=True)

@@ -66,9 +66,15 @@ def _benchmark(config: Config, commit: Commit) -> str | None:
 def _definitions(config: Config, commit: Commit) -> str | None:
     """Of metrics; a set metric's id begins with its definition and goes on with what it was computed of."""
     now = {metric.name: metric.identify(config) for metric in select(config.evaluate.metrics)}
-    now |= {metric.name: metric.definition_id for metric in select_sets(config.evaluate.sets)}
-    rows = [row for name in ("scores", "sets") for row in _rows(commit, name)]
-    changed = {row["metric"] for row in rows if not f"{row['metric_id']}-".startswith(f"{now[row['metric']]}-")}
+    was = {row["metric"]: row["metric_id"] for row in _rows(commit, "scores")}
+    changed = {name for name in now.keys() | was.keys() if now.get(name) != was.get(name)}
+    sets = {metric.name: f"{metric.definition_id}-" for metric in select_sets(config.evaluate.sets)}
+    sets_was = {row["metric"]: f"{row['metric_id']}-" for row in _rows(commit, "sets")}
+    changed |= {
+        name
+        for name in sets.keys() | sets_was.keys()
+        if name not in sets or not sets_was.get(name, "").startswith(sets[name])
+    }
     return f"{', '.join(sorted(changed))} are defined otherwise now" if changed else None
 
 

@@ -96,7 +96,7 @@ def _scores(comparison: Comparison) -> dict[str, dict[str, list]]:
 def _curves(comparison: Comparison) -> dict[str, dict[str, list]]:
     curves: dict[str, dict[str, list]] = {}
     ids = {(row["model"], row["metric"]): row["metric_id"] for row in comparison.scores}
-    for number, row in _of_lowest_seed(comparison, "curves.parquet"):
+    for number, row in _of_the_played(comparison, "curves.parquet"):
         metric_id = ids.get((comparison.models[number], row["metric"]), row["metric_id"])
         by_model = _by_model(curves, comparison, row["pair"], metric_id)
         course = by_model[number] = by_model[number] or []
@@ -107,20 +107,20 @@ def _curves(comparison: Comparison) -> dict[str, dict[str, list]]:
 
 def _costs(comparison: Comparison) -> dict[str, list]:
     costs: dict[str, list] = {}
-    for number, row in _of_lowest_seed(comparison, "costs.parquet"):
+    for number, row in _of_the_played(comparison, "costs.parquet"):
         by_model = costs.setdefault(row["pair"], [None] * len(comparison.models))
         by_model[number] = {name: row[name] for name in ("seconds", "peak_mib", "device", "nfe")}
     return costs
 
 
-def _of_lowest_seed(comparison: Comparison, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """:func:`rows_of` the videos that the page plays. Evaluations of before there were seeds have none."""
-    found = list(rows_of(comparison, name))
-    lowest: dict[tuple[int, str], int] = {}
-    for number, row in found:
-        seed = row.setdefault("seed", 0)
-        lowest[number, row["pair"]] = min(seed, lowest.get((number, row["pair"]), seed))
-    return ((number, row) for number, row in found if row["seed"] == lowest[number, row["pair"]])
+def _of_the_played(comparison: Comparison, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """:func:`rows_of` the lowest seeds, whose videos the page plays. Old evaluations have no seeds."""
+    played = {(comparison.models.index(row["model"]), row["pair"], row.get("seed", 0)) for row in comparison.scores}
+    return (
+        (number, row)
+        for number, row in rows_of(comparison, name)
+        if (number, row["pair"], row.get("seed", 0)) in played
+    )
 
 
 def _by_model(found: dict[str, dict[str, list]], comparison: Comparison, pair: str, metric_id: str) -> list:

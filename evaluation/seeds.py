@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from evaluation.metrics.metric import OK
+from evaluation.metrics.metric import ERROR, OK
 from evaluation.metrics.registry import METRICS
 
 VideoKey = tuple[str, str, int]
@@ -40,12 +40,15 @@ def averaged(scores: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _averaged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    missing = [row for row in rows if row["status"] != OK]
+    """``seed`` is the lowest. Of several reasons the lowest seed's is told, what broke before what has no value."""
+    rows = sorted(rows, key=lambda row: row.get("seed", 0))
+    missing = sorted((row for row in rows if row["status"] != OK), key=lambda row: row["status"] != ERROR)
+    row = {**rows[0], "badness": None}
     if missing:
-        reason = missing[0]["reason"]
-        all_alike = [row["reason"] for row in missing] == [reason] * len(rows)
-        told = reason if all_alike else f"{len(missing)} of {len(rows)} seeds: {reason}"
-        return {**missing[0], "value": None, "reason": told, "badness": None}
+        status, reason = missing[0]["status"], missing[0]["reason"]
+        same = sum(each["reason"] == reason for each in missing)
+        told = reason if same == len(rows) else f"{same} of {len(rows)} seeds: {reason}"
+        return {**row, "value": None, "status": status, "reason": told}
     values = sorted(row["value"] for row in rows)
-    badness = [METRICS[rows[0]["metric"]].badness(value) for value in values]
-    return {**rows[0], "value": sum(values) / len(rows), "badness": sum(badness) / len(rows)}
+    badness = [METRICS[row["metric"]].badness(value) for value in values]
+    return {**row, "value": sum(values) / len(rows), "badness": sum(badness) / len(rows)}

@@ -181,20 +181,18 @@ def best_models(summary: Sequence[SummaryRow]) -> dict[str, set[str]]:
 
 
 def failures(scores: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line per generated video that has no scores because something broke."""
+    """What broke: a line per model, pair and reason."""
     broken = {(row["model"], row["pair"], row["reason"]) for row in scores if row["status"] == ERROR}
     return [f"{model} {pair}: {reason}" for model, pair, reason in sorted(broken)]
 
 
 def without_values(scores: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """By the two reasons that most of their videos tell, the names of the metrics that no video has a value of."""
+    """The metrics that no pair has a value of, by the two reasons that most pairs tell; of :func:`averaged` rows."""
     reasons: dict[str, Counter[str | None]] = {}
-    names: dict[str, str] = {}
     for row in scores:
-        names[row["metric_id"]] = row["metric"]
-        reasons.setdefault(row["metric_id"], Counter())[row["reason"] if row["value"] is None else None] += 1
+        reasons.setdefault(row["metric"], Counter())[row["reason"] if row["value"] is None else None] += 1
     found: dict[str, list[str]] = {}
-    for metric_id, told in reasons.items():
+    for name, told in reasons.items():
         if None not in told:
-            found.setdefault("; ".join(reason for reason, _ in told.most_common(2)), []).append(names[metric_id])
+            found.setdefault("; ".join(reason for reason, _ in told.most_common(2)), []).append(name)
     return found

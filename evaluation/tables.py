@@ -25,7 +25,7 @@ NAME_WIDTH = 16
 
 
 def print_means(console: Console, summary: Sequence[SummaryRow], title: str) -> None:
-    """Means with their intervals, of metrics that some video has a value of; the best of each in green."""
+    """Means with their intervals, of metrics that some pair has a value of; the best of each in green."""
     best = best_models(summary)
 
     def cell(row: SummaryRow) -> Text:
@@ -54,9 +54,9 @@ def print_differences(console: Console, summary: Sequence[SummaryRow], title: st
 
 
 def print_missing(console: Console, scores: Iterable[Mapping[str, Any]]) -> None:
-    """The metrics that no video has a value of, and why; tables of means leave them out."""
+    """The metrics that no pair has a value of, and why; tables of means leave them out."""
     if by_reason := without_values(scores):
-        console.print(Text("No value of any video", "italic"))
+        console.print(Text("No value of any pair", "italic"))
     for reason, metrics in by_reason.items():
         console.print(Text(f"{', '.join(metrics)}: ") + Text(reason, "dim"), soft_wrap=True)
 

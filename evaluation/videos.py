@@ -29,7 +29,7 @@ def find_videos(label: str, folder: Path, pairs: Iterable[Pair]) -> tuple[dict[V
     ids = {pair.id for pair in pairs}
     seeds: dict[str, dict[int, Path]] = {}
     strangers = []
-    for path in sorted(folder.glob("*.mp4")):
+    for path in sorted(folder.glob("*.mp4"), key=lambda path: (path.stem not in ids, path.name)):
         pair, seed = _told_by(path.stem, ids)
         if pair is None or seed in seeds.get(pair, {}):
             strangers.append(path.name)

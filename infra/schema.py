@@ -83,9 +83,7 @@ class Pose(Section):
     weights: str | None = Field(None, description="DWPose: joints, an ONNX file or yzd-v/DWPose")
     detector_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="refuse any other detector")
     weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="refuse any other weights")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="of the two networks; auto: CUDA where it is", json_schema_extra=OPERATIONAL
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="of the two networks; auto: CUDA where it is")
     threads: Positive = Field(1, description="CPU threads of a network", json_schema_extra=OPERATIONAL)
     batch: Positive = Field(8, description="pictures a network takes at once", json_schema_extra=OPERATIONAL)
     detect_every: Positive = Field(10, description="frames from one search for people to the next")
@@ -409,3 +407,11 @@ class Config(Section):
         if isinstance(data, dict) and isinstance(data.get("sources"), str):
             return {**data, "sources": [data["sources"]]}
         return data
+
+    @model_validator(mode="after")
+    def _all_seeds_are_numbers_of_64_bits(self):
+        if self.seed + self.evaluate.seeds > 2**63:
+            raise ValueError(
+                f"seed={self.seed} leaves no room for evaluate.seeds={self.evaluate.seeds}; use a lower one"
+            )
+        return self

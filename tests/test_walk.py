@@ -1,7 +1,7 @@
 """One small walk of the whole chain through the command line.
 
 That what is killed goes on to the same bytes is tested where it happens: curation in tests/pipelines/test_curate.py,
-training in tests/training/test_zero_and_resume.py, and with many kills in tests/campaigns.
+training (of a worker) in tests/training/test_zero_and_resume.py; of whole commands, many times, in tests/campaigns.
 """
 
 import json

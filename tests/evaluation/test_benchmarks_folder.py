@@ -53,7 +53,7 @@ def test_a_pose_is_estimated_once_per_file_and_kept_by_content(tmp_path):
     other = load("demo", ["pose.smooth_seconds=0.5"])
     built(tmp_path / "moved", tmp_path / "kept", other)
     assert Standing.asked == 9
-    by_weights = load("demo", [f"pose.weights={tmp_path / 'joints.onnx'}", "pose.device=cpu"])
+    by_weights = load("demo", [f"pose.weights={tmp_path / 'joints.onnx'}"])
     for content, asked in ((b"one", 12), (b"one", 12), (b"other", 15)):
         (tmp_path / "joints.onnx").write_bytes(content)
         built(tmp_path / "moved", tmp_path / "kept", by_weights)

@@ -54,6 +54,8 @@ def test_what_is_no_file_is_a_failure_of_its_pair(tmp_path):
 def test_two_files_of_one_seed_are_told(tmp_path):
     _, notices = find_videos("theirs", files(tmp_path / "theirs", "a-01.mp4", "a-1.mp4"), PAIRS)
     assert "OF NO PAIR: theirs has 1 videos" in notices[0] and "a-1.mp4" in notices[0]
+    found, notices = find_videos("theirs", files(tmp_path / "both", "a.mp4", "a-0.mp4"), PAIRS)
+    assert found["theirs", "a", 0].name == "a.mp4" and "a-0.mp4" in notices[0]
     found, notices = find_videos("theirs", files(tmp_path / "long", "a.mp4", f"a-{10**20}.mp4"), PAIRS)
     assert found["theirs", "a", 0].name == "a.mp4" and f"a-{10**20}.mp4" in notices[0]
 

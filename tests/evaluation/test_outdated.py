@@ -83,6 +83,15 @@ def test_another_definition_of_a_metric_is_another_evaluation(tmp_path, theirs, 
             patched.setitem(table, name, replace(table[name], version=table[name].version + 1))
             why = outdated(asked(tmp_path), Workspace(tmp_path / "work"), commit)
             assert why == f"{name} are defined otherwise now"
+    everything = asked(tmp_path, "evaluate.metrics=[all]", "evaluate.sets=[all]")
+    commit = run(tmp_path, everything, "all")
+    for table, name in ((METRICS, "psnr"), (SET_METRICS, "kid")):
+        with monkeypatch.context() as patched:  # one that is new since, one that has gone
+            patched.setitem(table, "other", replace(table[name], name="other"))
+            patched.delitem(table, name)
+            why = outdated(everything, Workspace(tmp_path / "all"), commit)
+            assert why == f"{', '.join(sorted([name, 'other']))} are defined otherwise now"
+    commit = run(tmp_path, asked(tmp_path))
     assert outdated(asked(tmp_path), Workspace(tmp_path / "work"), commit) is None
 
 

@@ -47,7 +47,7 @@ def test_metrics_without_any_value_stand_apart_with_their_reason(tmp_path):
     scores = [scored(model, "p", 1.0) for model in "ab"] + [scored(model, "p", None, "lpips") for model in "ab"]
     page = page_of(written(tmp_path / "e", "ab", [pair("p")], scores))
     assert [metric["name"] for metric in data_of(page)["metrics"]] == ["psnr"]
-    assert "without a value of any video: 1" in page and "<b>lpips</b>: no ground truth" in page
+    assert "without a value of any pair: 1" in page and "<b>lpips</b>: no ground truth" in page
     nothing = page_of(written(tmp_path / "n", "a", [pair("p")], [scored("a", "p", None)]))
     assert [metric["name"] for metric in data_of(nothing)["metrics"]] == ["psnr"]
 

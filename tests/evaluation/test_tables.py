@@ -114,7 +114,7 @@ def test_metrics_without_any_value_are_told_with_their_reasons_instead_of_rows()
     console = Console(width=100)
     with console.capture() as captured:
         print_missing(console, scores)
-    told = ["No value of any video", "lpips: no truth; no file", "psnr: no truth"]
+    told = ["No value of any pair", "lpips: no truth; no file", "psnr: no truth"]
     assert captured.get().splitlines() == told
     with console.capture() as captured:
         print_missing(console, there)
