@@ -129,12 +129,11 @@ def show(commit: Commit, console: Console) -> None:
         sets = pq.read_table(file).to_pylist()
     for notice in commit.meta["notices"]:
         console.print(f"[bold yellow]{escape(notice)}[/]", soft_wrap=True)
-    several = len({(row["model"], row["pair"], row["seed"]) for row in scores}) > len(
-        {(row["model"], row["pair"]) for row in scores}
-    )
-    title = f"Evaluation, number of pairs: {len(pairs)}" + (", each the mean of its seeds" if several else "")
+    of_pairs = averaged(scores)
+    seeds = ", each the mean of its seeds" if len(scores) > len(of_pairs) else ""
+    title = f"Evaluation, number of pairs: {len(pairs)}{seeds}"
     print_means(console, summarise(scores, pairs, commit.meta["models"]), title)
-    print_missing(console, averaged(scores))
+    print_missing(console, of_pairs)
     print_sets(console, sets)
     for failure in failures(scores):
         console.print(f"[red]failed[/] {escape(failure)}", soft_wrap=True)

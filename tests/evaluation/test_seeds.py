@@ -178,6 +178,11 @@ def test_a_metric_of_which_a_seed_has_no_value_is_told_and_not_lost(tmp_path):
     with console.capture() as captured:
         show(commit, console)
     assert "ssim" in captured.get() and "psnr: 1 of 2 seeds: no ground truth" in captured.get()
+    assert "number of pairs: 1, each the mean of its seeds" in captured.get()
+    once = written(tmp_path / "once", "a", [pair("p")], [of_seed(0, "a", "p", 1.0)], sets=[of_sets])
+    with console.capture() as captured:
+        show(once, console)
+    assert "number of pairs: 1\n" in captured.get()
 
 
 def test_seeds_beyond_64_bits_are_refused():
